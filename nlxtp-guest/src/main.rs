@@ -1,0 +1,2 @@
+//! nlXTP guest program.
+fn main() {}
