@@ -1,1 +1,3 @@
-//! The host side of nlXTP.
+//! The host's side of nlXTP.
+
+pub mod error;
