@@ -1,3 +1,5 @@
 //! The host's side of nlXTP.
 
+pub mod archive;
+pub mod control;
 pub mod error;
