@@ -3,3 +3,4 @@
 pub mod archive;
 pub mod control;
 pub mod error;
+pub mod shared_directory;
