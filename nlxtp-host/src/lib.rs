@@ -1,1 +1,3 @@
 //! The host side of nlXTP.
+
+pub mod fat;
