@@ -13,5 +13,5 @@ pub mod packer;
 pub mod reader;
 
 pub use format::Format;
-pub use packer::{ChangedFile, DownloadReport, Listing, OutputFormat, Packer};
+pub use packer::{OutputFormat, Packer};
 pub use reader::ArchiveReader;

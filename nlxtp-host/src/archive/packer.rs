@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use rextfv_core::limits::Limits;
+use rextfv_core::operations::DownloadReport;
 use rextfv_core::shared_directory::{Content, Entry, LeftOut, Visitor};
 
 use crate::control::Control;
@@ -42,55 +43,18 @@ impl OutputFormat {
     }
 }
 
-/// Some of many, so that a hostile guest cannot fill the host's memory with reports.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Listing<T> {
-    /// The first ones.
-    pub listed: Vec<T>,
-    /// How many more there are.
-    pub omitted: u64,
-}
-
-/// A file whose content was not what its entry said.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct ChangedFile {
-    /// Its path, escaped for showing.
-    pub path: String,
-    /// What is wrong with its content in the archive.
-    pub problem: String,
-}
-
-/// What a download took home.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct DownloadReport {
-    /// Files in the archive.
-    pub files: u64,
-    /// Directories in the archive, the shared directory itself not counted.
-    pub directories: u64,
-    /// Symbolic links in the archive.
-    pub symlinks: u64,
-    /// Bytes of all files together.
-    pub bytes: u64,
-    /// Bytes of the archive.
-    pub archive_bytes: u64,
-    /// Files that changed while they were read, or could not be read whole.
-    pub changed: Listing<ChangedFile>,
-    /// What the archive lacks.
-    pub left_out: Listing<LeftOut>,
-}
-
 /// Makes an archive of what a walk shows it.
-pub struct Packer<'a, W: Write> {
+pub struct Packer<'c, 'p, W: Write> {
     sink: W,
-    control: &'a Control<'a>,
+    control: &'c Control<'p>,
 }
 
-impl<'a, W: Write> Packer<'a, W> {
+impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
     /// Begins an archive.
     ///
     /// # Errors
     /// The sink could not be written.
-    pub fn new(format: OutputFormat, sink: W, control: &'a Control<'a>) -> Result<Self> {
+    pub fn new(format: OutputFormat, sink: W, control: &'c Control<'p>) -> Result<Self> {
         let _ = format;
         Ok(Self { sink, control })
     }
@@ -120,7 +84,7 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 }
 
-impl<W: Write> Visitor for Packer<'_, W> {
+impl<W: Write> Visitor for Packer<'_, '_, W> {
     type Error = Error;
 
     fn file(&mut self, entry: &Entry, content: &mut dyn Content<Error = Error>) -> Result<()> {

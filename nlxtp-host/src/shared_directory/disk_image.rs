@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
@@ -122,8 +121,7 @@ pub(super) fn locate(file: &File) -> Result<Extent> {
         match known {
             Some(name) if matches!(error, FatError::NotFat { .. }) => {
                 let message = format!("it is a {name} image; only raw images can be used");
-                Error::new(ErrorKind::NotATarget, message)
-                    .with_hint("convert it: qemu-img convert -O raw OLD NEW")
+                Error::new(ErrorKind::NotATarget, message).with_hint("convert it: qemu-img convert -O raw OLD NEW")
             }
             _ => Error::from(error),
         }
@@ -158,7 +156,9 @@ impl From<FatError> for Error {
                 Self::new(ErrorKind::NotFound, error.to_string())
             }
             FatError::Limit { .. } => Self::new(ErrorKind::Refused, error.to_string()),
-            FatError::BadName { .. } | FatError::BadGeometry { .. } => Self::new(ErrorKind::InvalidInput, error.to_string()),
+            FatError::BadName { .. } | FatError::BadGeometry { .. } => {
+                Self::new(ErrorKind::InvalidInput, error.to_string())
+            }
             _ if may_retry => Self::new(ErrorKind::Changing, "the file system was changing or is damaged")
                 .with_source(error)
                 .with_hint("try again while the guest is not writing; fsck.vfat -n tells whether it is damaged"),
@@ -193,9 +193,8 @@ struct DiskView {
 }
 
 fn entry(path: EntryPath, found: &fat::Entry) -> Entry {
-    let (kind, size) =
-        if found.is_dir { (EntryKind::Directory, 0) } else { (EntryKind::File, u64::from(found.size)) };
-    Entry { path, kind, size, attributes: Attributes { mode: MODE, modified: found.modified } }
+    let (kind, size) = if found.is_dir { (EntryKind::Directory, 0) } else { (EntryKind::File, u64::from(found.size)) };
+    Entry { path, kind, size, attributes: Attributes { mode: MODE, modified: found.modified.unwrap_or(0) } }
 }
 
 impl DiskView {
@@ -250,7 +249,8 @@ impl View for DiskView {
                     }
                 }
                 WalkItem::LeftOut { directory, left_out } => {
-                    let path = if directory.is_empty() { left_out.name } else { format!("{directory}/{}", left_out.name) };
+                    let path =
+                        if directory.is_empty() { left_out.name } else { format!("{directory}/{}", left_out.name) };
                     visitor.left_out(LeftOut { path, reason: LeftOutReason::UnusableName })?;
                 }
             }
@@ -270,9 +270,4 @@ impl Content for FileContent<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         self.reader.read(buffer).map_err(|error| Error::from(error).with_object(self.path.to_string()))
     }
-}
-
-/// Whether an error says that there is not enough room.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -23,12 +24,13 @@ use rextfv_core::entry_path::EntryPath;
 use rextfv_core::ids::RunId;
 use rextfv_core::layout;
 use rextfv_core::shared_directory::{Attributes, Content, Replacement};
-use std::collections::HashMap;
 
 use super::disk_image::{DiskOptions, locate, open_for};
 use super::image_lock::LockedImage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fat::{self, Extent, FatError, FatVolume, FileIndex, FormatOptions, Layout, Plan, ReadLimits, Target, Writer};
+use crate::fat::{
+    self, Extent, FatError, FatVolume, FileIndex, FormatOptions, Layout, Plan, ReadLimits, Target, Writer,
+};
 
 /// Bytes of the run id's file.
 const RUN_ID_BYTES: u64 = 33;
@@ -121,8 +123,9 @@ fn plan(label: &str, extent: Extent, manifest: &Manifest) -> Result<Layout> {
 
 fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::new(ErrorKind::Io, "the system gives no random numbers").with_source(error.to_string()))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Error::new(ErrorKind::Io, "the system gives no random numbers").with_source(error.to_string())
+    })?;
     Ok(bytes)
 }
 
@@ -175,7 +178,7 @@ impl Replacement for DiskReplacement {
 
     fn commit(mut self: Box<Self>, run: RunId) -> Result<()> {
         let line = format!("{run}\n");
-        self.next_file(&EntryPath::root(), &mut line.as_bytes())?;
+        self.writer.write_file(&mut line.as_bytes())?;
         let storage = self.writer.finish()?;
         match self.place {
             Place::Beside(new) => new.put_in_place(self.image.file()),

@@ -56,9 +56,7 @@ impl HostDirectory {
 
     fn handle(&self) -> Result<Directory> {
         Directory::open(&self.path).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOTDIR) => {
-                Error::new(ErrorKind::NotATarget, "it is not a directory").with_path(&self.path)
-            }
+            Some(libc::ENOTDIR) => Error::new(ErrorKind::NotATarget, "it is not a directory").with_path(&self.path),
             _ => Error::io("open the shared directory", error).with_path(&self.path),
         })
     }

@@ -153,7 +153,9 @@ fn check_space(root: &Directory, manifest: &Manifest) -> Result<()> {
             "the content needs {needed} bytes unpacked and only {} are free beside the old content",
             space.free_bytes
         );
-        return Err(Error::new(ErrorKind::TooSmall, message).with_hint("nothing was changed; make room and upload again"));
+        return Err(
+            Error::new(ErrorKind::TooSmall, message).with_hint("nothing was changed; make room and upload again")
+        );
     }
     Ok(())
 }
@@ -309,7 +311,9 @@ impl Replacement for Staging {
         let Found::File(mut source, _) =
             self.new.find(existing.as_bytes()).map_err(|error| writing(existing, error))?
         else {
-            return Err(Error::new(ErrorKind::Changing, "it vanished from the upload").with_object(existing.to_string()));
+            return Err(
+                Error::new(ErrorKind::Changing, "it vanished from the upload").with_object(existing.to_string())
+            );
         };
         let mut file = self.create_file(path)?;
         io::copy(&mut source, &mut file).map_err(|error| writing(path, error))?;
