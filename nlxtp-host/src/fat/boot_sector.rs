@@ -221,9 +221,9 @@ impl Geometry {
             0 => u32_at(sector, 32),
             small => u32::from(small),
         };
-        // Page 14 tells the types apart by the number of clusters alone.
-        // Linux, mtools and dosfstools take a 16-bit table size of 0 for
-        // FAT32 first, and `mkfs.vfat -F 32` makes small ones; so do we.
+        // Page 14 tells the types apart by the number of clusters alone. Linux
+        // takes a 16-bit table size of 0 for FAT32 first, and `mkfs.vfat -F 32`
+        // makes such file systems with few clusters; so do we.
         let wide = u16_at(sector, 22) == 0;
         let fat_sectors = match u16_at(sector, 22) {
             0 => u32_at(sector, 36),
