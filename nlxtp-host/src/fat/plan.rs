@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::boot_sector::{FIRST_CLUSTER, FatType, Geometry};
 use super::error::FatError;
 use super::format::{FormatOptions, SECTOR};
+use super::geometry::{FIRST_CLUSTER, FatType, Geometry};
 use super::layout::Layout;
 use super::names;
 use super::short_names::slots_for;

@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::boot_sector::{FIRST_CLUSTER, FatType, Geometry};
 use super::error::{Damage, FatError};
+use super::geometry::{FIRST_CLUSTER, FatType, Geometry};
 use super::storage::ReadAt;
 
 /// Bytes of the table that are read at once. A forged chain can make each
