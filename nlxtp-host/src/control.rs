@@ -83,14 +83,24 @@ const BETWEEN_REPORTS: Duration = Duration::from_millis(50);
 /// least once per megabyte and per entry. It belongs to one thread; what other threads need is the
 /// [`CancelToken`].
 #[derive(Default)]
-pub struct Control<'a> {
+pub struct Control {
     deadline: Option<Instant>,
     cancel: Option<CancelToken>,
-    progress: Option<RefCell<Box<dyn FnMut(Progress) + 'a>>>,
-    last: Cell<Option<(std::mem::Discriminant<Progress>, Instant, bool)>>,
+    progress: Option<RefCell<Callback>>,
+    last: Cell<Option<LastReport>>,
 }
 
-impl<'a> Control<'a> {
+type Callback = Box<dyn FnMut(Progress)>;
+
+/// What the last report was about.
+#[derive(Debug, Clone, Copy)]
+struct LastReport {
+    phase: std::mem::Discriminant<Progress>,
+    at: Instant,
+    landmark: bool,
+}
+
+impl Control {
     /// No deadline, no cancellation, no reports.
     pub fn none() -> Self {
         Self::default()
@@ -113,7 +123,7 @@ impl<'a> Control<'a> {
     /// The same with somebody to be told how far it is: at most some 20 times a second, but always
     /// when a phase begins and when it is complete.
     #[must_use]
-    pub fn with_progress(mut self, progress: impl FnMut(Progress) + 'a) -> Self {
+    pub fn with_progress(mut self, progress: impl FnMut(Progress) + 'static) -> Self {
         self.progress = Some(RefCell::new(Box::new(progress)));
         self
     }
@@ -147,14 +157,14 @@ impl<'a> Control<'a> {
             let phase = std::mem::discriminant(&progress);
             let landmark = progress.is_landmark();
             let due = match self.last.get() {
-                Some((last, at, was_landmark)) if last == phase => {
-                    (landmark && !was_landmark) || now.duration_since(at) >= BETWEEN_REPORTS
+                Some(last) if last.phase == phase => {
+                    (landmark && !last.landmark) || now.duration_since(last.at) >= BETWEEN_REPORTS
                 }
                 _ => true,
             };
             // A callback that itself reports would find the cell borrowed; its report is dropped.
             if due && let Ok(mut callback) = callback.try_borrow_mut() {
-                self.last.set(Some((phase, now, landmark)));
+                self.last.set(Some(LastReport { phase, at: now, landmark }));
                 callback(progress);
             }
         }
@@ -162,7 +172,7 @@ impl<'a> Control<'a> {
     }
 }
 
-impl fmt::Debug for Control<'_> {
+impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Control")
             .field("deadline", &self.deadline)
@@ -174,6 +184,8 @@ impl fmt::Debug for Control<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
 
     #[test]
@@ -194,13 +206,16 @@ mod tests {
 
     #[test]
     fn reports_are_few_but_hold_the_ends() {
-        let mut seen = Vec::new();
-        let control = Control::none().with_progress(|progress| seen.push(progress));
+        let reports = Rc::new(RefCell::new(Vec::new()));
+        let control = Control::none().with_progress({
+            let reports = Rc::clone(&reports);
+            move |progress| reports.borrow_mut().push(progress)
+        });
         for done in 0..=100_000 {
             control.report(Progress::Extracting { done, total: 100_000 }).unwrap();
         }
         control.report(Progress::Flushing).unwrap();
-        drop(control);
+        let seen = reports.borrow();
         assert_eq!(seen.first(), Some(&Progress::Extracting { done: 0, total: 100_000 }));
         assert_eq!(seen[seen.len() - 2], Progress::Extracting { done: 100_000, total: 100_000 });
         assert_eq!(seen.last(), Some(&Progress::Flushing));

@@ -82,7 +82,7 @@ pub struct DownloadReport {
 /// Makes an archive of what a walk shows it.
 pub struct Packer<'a, W: Write> {
     sink: W,
-    control: &'a Control<'a>,
+    control: &'a Control,
 }
 
 impl<'a, W: Write> Packer<'a, W> {
@@ -90,7 +90,7 @@ impl<'a, W: Write> Packer<'a, W> {
     ///
     /// # Errors
     /// The sink could not be written.
-    pub fn new(format: OutputFormat, sink: W, control: &'a Control<'a>) -> Result<Self> {
+    pub fn new(format: OutputFormat, sink: W, control: &'a Control) -> Result<Self> {
         let _ = format;
         Ok(Self { sink, control })
     }
