@@ -8,6 +8,7 @@
 //! Framing and bounds of all formats are read by our own code, since an archive's metadata is where
 //! the attacks are; `flate2` and `zstd` decompress, and the `tar` crate's headers are used in packing.
 
+mod encoder;
 pub mod format;
 mod member;
 pub mod packer;
@@ -19,5 +20,5 @@ mod zip;
 mod zip_directory;
 
 pub use format::Format;
-pub use packer::{ChangedFile, DownloadReport, Listing, OutputFormat, Packer};
+pub use packer::{ChangedFile, ContentProblem, DownloadReport, Listing, OutputFormat, Packer};
 pub use reader::ArchiveReader;
