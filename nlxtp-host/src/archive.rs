@@ -20,5 +20,5 @@ mod zip;
 mod zip_directory;
 
 pub use format::Format;
-pub use packer::{ChangedFile, ContentProblem, DownloadReport, Listing, OutputFormat, Packer};
+pub use packer::{OutputFormat, Packer};
 pub use reader::ArchiveReader;

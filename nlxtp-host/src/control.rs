@@ -83,14 +83,14 @@ const BETWEEN_REPORTS: Duration = Duration::from_millis(50);
 /// least once per megabyte and per entry. It belongs to one thread; what other threads need is the
 /// [`CancelToken`].
 #[derive(Default)]
-pub struct Control {
+pub struct Control<'a> {
     deadline: Option<Instant>,
     cancel: Option<CancelToken>,
-    progress: Option<RefCell<Callback>>,
+    progress: Option<RefCell<Callback<'a>>>,
     last: Cell<Option<LastReport>>,
 }
 
-type Callback = Box<dyn FnMut(Progress)>;
+type Callback<'a> = Box<dyn FnMut(Progress) + 'a>;
 
 /// What the last report was about.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +100,7 @@ struct LastReport {
     landmark: bool,
 }
 
-impl Control {
+impl<'a> Control<'a> {
     /// No deadline, no cancellation, no reports.
     pub fn none() -> Self {
         Self::default()
@@ -123,7 +123,7 @@ impl Control {
     /// The same with somebody to be told how far it is: at most some 20 times a second, but always
     /// when a phase begins and when it is complete.
     #[must_use]
-    pub fn with_progress(mut self, progress: impl FnMut(Progress) + 'static) -> Self {
+    pub fn with_progress(mut self, progress: impl FnMut(Progress) + 'a) -> Self {
         self.progress = Some(RefCell::new(Box::new(progress)));
         self
     }
@@ -172,7 +172,7 @@ impl Control {
     }
 }
 
-impl fmt::Debug for Control {
+impl fmt::Debug for Control<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Control")
             .field("deadline", &self.deadline)
@@ -184,8 +184,6 @@ impl fmt::Debug for Control {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use super::*;
 
     #[test]
@@ -206,16 +204,13 @@ mod tests {
 
     #[test]
     fn reports_are_few_but_hold_the_ends() {
-        let reports = Rc::new(RefCell::new(Vec::new()));
-        let control = Control::none().with_progress({
-            let reports = Rc::clone(&reports);
-            move |progress| reports.borrow_mut().push(progress)
-        });
+        let mut seen = Vec::new();
+        let control = Control::none().with_progress(|progress| seen.push(progress));
         for done in 0..=100_000 {
             control.report(Progress::Extracting { done, total: 100_000 }).unwrap();
         }
         control.report(Progress::Flushing).unwrap();
-        let seen = reports.borrow();
+        drop(control);
         assert_eq!(seen.first(), Some(&Progress::Extracting { done: 0, total: 100_000 }));
         assert_eq!(seen[seen.len() - 2], Progress::Extracting { done: 100_000, total: 100_000 });
         assert_eq!(seen.last(), Some(&Progress::Flushing));

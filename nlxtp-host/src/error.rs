@@ -5,7 +5,9 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use rextfv_core::archive_rules::Refusals;
+use rextfv_core::archive_rules::Refusal;
+use rextfv_core::listing::Listing;
+use rextfv_core::shared_directory::MayRetry;
 
 /// A `Result` of the host's side.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -90,7 +92,7 @@ struct Inner {
     /// The file, directory or archive entry that it is about, escaped for showing.
     object: Option<String>,
     hint: Option<&'static str>,
-    refusals: Option<Refusals>,
+    refusals: Option<Listing<Refusal>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -114,9 +116,8 @@ impl Error {
     }
 
     /// An archive that holds entries that are not taken.
-    pub fn refused(refusals: Refusals) -> Self {
-        let count = refusals.listed.len() as u64 + refusals.omitted;
-        let entries = if count == 1 { "an entry that is" } else { "entries that are" };
+    pub fn refused(refusals: Listing<Refusal>) -> Self {
+        let entries = if refusals.count() == 1 { "an entry that is" } else { "entries that are" };
         let mut error = Self::new(ErrorKind::Refused, format!("the archive holds {entries} not taken"));
         error.inner.refusals = Some(refusals);
         error
@@ -166,13 +167,8 @@ impl Error {
     }
 
     /// The refused entries, for [`ErrorKind::Refused`].
-    pub fn refusals(&self) -> Option<&Refusals> {
+    pub fn refusals(&self) -> Option<&Listing<Refusal>> {
         self.inner.refusals.as_ref()
-    }
-
-    /// Whether the same operation may succeed if it is tried again.
-    pub fn may_retry(&self) -> bool {
-        self.kind().may_retry()
     }
 }
 
@@ -193,7 +189,7 @@ impl fmt::Display for Error {
             for refusal in refusals.listed.iter().take(REFUSALS_IN_MESSAGE) {
                 write!(f, "\n  \"{}\": {}", refusal.entry, refusal.reason)?;
             }
-            let more = refusals.listed.len().saturating_sub(REFUSALS_IN_MESSAGE) as u64 + refusals.omitted;
+            let more = refusals.count().saturating_sub(REFUSALS_IN_MESSAGE as u64);
             if more > 0 {
                 write!(f, "\n  and {more} more")?;
             }
@@ -214,5 +210,11 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl MayRetry for Error {
+    fn may_retry(&self) -> bool {
+        self.kind().may_retry()
     }
 }

@@ -14,6 +14,7 @@ use crate::entry_path::{EntryPath, InvalidPath, displayable};
 use crate::fat_names::{self, FatNameProblem};
 use crate::layout;
 use crate::limits::Limits;
+use crate::listing::Listing;
 use crate::shared_directory::{Attributes, Representation};
 
 mod links;
@@ -142,20 +143,6 @@ pub struct Refusal {
     pub reason: RefusalReason,
 }
 
-/// All that is refused of an archive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusals {
-    /// The refused entries in the archive's order, at most [`Refusals::MOST_LISTED`].
-    pub listed: Vec<Refusal>,
-    /// How many more there are.
-    pub omitted: u64,
-}
-
-impl Refusals {
-    /// Most refusals that are listed one by one.
-    pub const MOST_LISTED: usize = 1000;
-}
-
 /// What is done with links where the target has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LinkPolicy {
@@ -250,7 +237,7 @@ pub struct Manifest {
     /// Links and the copies made of links.
     pub links: Vec<ManifestLink>,
     /// Entries that belong to the protocol and are left out, escaped for showing.
-    pub left_out: Vec<String>,
+    pub left_out: Listing<String>,
     /// What the target does not keep.
     pub lost: Lost,
     /// Bytes of all files and copies together.
@@ -306,7 +293,7 @@ enum PendingTarget {
 pub struct ManifestBuilder {
     rules: ArchiveRules,
     manifest: Manifest,
-    refusals: Refusals,
+    refusals: Listing<Refusal>,
     /// By comparison key (see [`ManifestBuilder::key`]): the path as spelt, and what stands there.
     nodes: BTreeMap<Box<[u8]>, (EntryPath, Node)>,
     pending_links: Vec<PendingLink>,
@@ -322,11 +309,11 @@ impl ManifestBuilder {
                 directories: Vec::new(),
                 files: Vec::new(),
                 links: Vec::new(),
-                left_out: Vec::new(),
+                left_out: Listing::default(),
                 lost: Lost::default(),
                 total_bytes: 0,
             },
-            refusals: Refusals { listed: Vec::new(), omitted: 0 },
+            refusals: Listing::default(),
             nodes: BTreeMap::new(),
             pending_links: Vec::new(),
             met: 0,
@@ -356,9 +343,9 @@ impl ManifestBuilder {
     ///
     /// # Errors
     /// All refused entries.
-    pub fn finish(mut self) -> Result<Manifest, Refusals> {
+    pub fn finish(mut self) -> Result<Manifest, Listing<Refusal>> {
         self.decide_links();
-        if !self.refusals.listed.is_empty() {
+        if !self.refusals.is_empty() {
             return Err(self.refusals);
         }
         self.manifest.directories.sort_unstable_by(|a, b| a.path.components().cmp(b.path.components()));
@@ -366,11 +353,7 @@ impl ManifestBuilder {
     }
 
     fn refuse(&mut self, raw_path: &[u8], reason: RefusalReason) {
-        if self.refusals.listed.len() < Refusals::MOST_LISTED {
-            self.refusals.listed.push(Refusal { entry: displayable(raw_path), reason });
-        } else {
-            self.refusals.omitted += 1;
-        }
+        self.refusals.push(Refusal { entry: displayable(raw_path), reason });
     }
 
     fn take(&mut self, entry: &RawEntry<'_>, index: u64) -> Result<(), RefusalReason> {

@@ -34,6 +34,7 @@ pub mod fat_names;
 pub mod ids;
 pub mod layout;
 pub mod limits;
+pub mod listing;
 pub mod liveness;
 pub mod operations;
 pub mod powers;

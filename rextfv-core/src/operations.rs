@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use crate::archive_rules::Lost;
 use crate::ids::RunId;
+use crate::listing::Listing;
 use crate::liveness::State;
 use crate::shared_directory::LeftOut;
 use crate::status::Truncated;
@@ -68,7 +69,7 @@ pub struct UploadReport {
     /// How it comes to be executed.
     pub execution: Execution,
     /// Entries left out because their names belong to the protocol, escaped for showing.
-    pub left_out: Vec<String>,
+    pub left_out: Listing<String>,
     /// What the target does not keep.
     pub lost: Lost,
 }
@@ -125,17 +126,49 @@ impl StatusReport {
     }
 }
 
-/// What a download did.
+/// What a download took home.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct DownloadReport {
-    /// Files, directories and links in the archive.
-    pub entries: u64,
+    /// Files in the archive.
+    pub files: u64,
+    /// Directories in the archive, the shared directory itself not counted.
+    pub directories: u64,
+    /// Symbolic links in the archive.
+    pub symlinks: u64,
     /// Bytes of all files together.
     pub bytes: u64,
-    /// What was left out, and why.
-    pub left_out: Vec<LeftOut>,
-    /// Files that changed their length while they were read, escaped for showing. Their entries
-    /// are cut, or filled with zeros, to the length that they had at first.
-    pub changed: Vec<String>,
+    /// Bytes of the archive.
+    pub archive_bytes: u64,
+    /// Files that changed while they were read, or could not be read whole.
+    pub changed: Listing<ChangedFile>,
+    /// What the archive lacks.
+    pub left_out: Listing<LeftOut>,
+}
+
+/// A file whose content in the archive is not what the guest wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct ChangedFile {
+    /// Its path, escaped for showing.
+    pub path: String,
+    /// What is wrong with its content in the archive.
+    pub problem: ContentProblem,
+}
+
+/// What is wrong with the content of a file in a download.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum ContentProblem {
+    /// It became shorter while it was read; zeros stand for what is missing.
+    #[error("it became shorter while it was read; zeros stand for what is missing")]
+    Shorter,
+    /// It became longer while it was read; what was added is missing.
+    #[error("it became longer while it was read; what was added is missing")]
+    Longer,
+    /// It could not be read to its end; zeros stand for what is missing.
+    #[error("it could not be read to its end; zeros stand for what is missing")]
+    Unreadable,
 }

@@ -103,6 +103,13 @@ pub trait SharedDirectory {
     fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Self::Error> + '_>, Self::Error>;
 }
 
+/// A failure that tells whether trying again may help.
+pub trait MayRetry {
+    /// Whether the same operation may succeed if it is tried again, because the storage was only
+    /// changing while it was read.
+    fn may_retry(&self) -> bool;
+}
+
 /// A look at a shared directory.
 pub trait View {
     /// Why an operation on it failed.

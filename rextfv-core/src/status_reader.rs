@@ -7,7 +7,7 @@ use core::fmt;
 use crate::entry_path::EntryPath;
 use crate::ids::{ID_DIGITS, RunId};
 use crate::layout;
-use crate::shared_directory::View;
+use crate::shared_directory::{MayRetry, View};
 use crate::status::{MAX_CUSTOM_BYTES, Status};
 use crate::status_codec::{self, MAX_RECORD_BYTES, StatusDamage};
 use crate::tomato::{self, TomatoStatus};
@@ -27,11 +27,22 @@ pub enum Reading {
     Unusable([SlotProblem; 2]),
 }
 
+/// What a status query found in the shared directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The run that the last upload began, as far as it is known.
+    pub run: Option<RunId>,
+    /// What the guest says of it.
+    pub reading: Reading,
+}
+
 /// Why a slot cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotProblem {
     /// There is no such file.
     Missing,
+    /// The storage was changing, or is damaged, where the slot lies.
+    Unreadable,
     /// Its bytes are no valid record.
     Damaged(StatusDamage),
     /// Its record is about another run than the last upload's.
@@ -42,6 +53,7 @@ impl fmt::Display for SlotProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("the slot is missing"),
+            Self::Unreadable => f.write_str("the slot cannot be read from the disk"),
             Self::Damaged(damage) => damage.fmt(f),
             Self::OtherRun => f.write_str("the slot is about an earlier run"),
         }
@@ -58,28 +70,30 @@ const FIRST_READ_BYTES: usize = 8192;
 ///
 /// # Errors
 /// The storage could not be read.
-pub fn read_status<E>(view: &mut dyn View<Error = E>) -> Result<Reading, E> {
+pub fn read_status<E: MayRetry>(view: &mut dyn View<Error = E>) -> Result<Found, E> {
     let run = read_run_id(view)?;
     let slots = [read_slot(view, 0, run)?, read_slot(view, 1, run)?];
-    let problems = match newest(slots) {
-        Ok(status) => return Ok(Reading::Record(status)),
-        Err(problems) => problems,
-    };
-    if problems.contains(&SlotProblem::OtherRun) || problems == [SlotProblem::Missing; 2] {
-        if let Some(status) = read_tomato(view)? {
-            return Ok(Reading::Tomato(status));
+    let reading = match newest(slots) {
+        Ok(status) => Reading::Record(status),
+        Err(problems) if problems.contains(&SlotProblem::OtherRun) || problems == [SlotProblem::Missing; 2] => {
+            without_slots(view)?
         }
-        let claimed = view.entry(&path(layout::STATUS_DIRECTORY))?.is_some();
-        return Ok(if claimed { Reading::Claimed } else { Reading::NotStarted });
+        Err(problems) => Reading::Unusable(problems),
+    };
+    Ok(Found { run, reading })
+}
+
+/// What there is of a run that has written no status slot of its own.
+fn without_slots<E>(view: &mut dyn View<Error = E>) -> Result<Reading, E> {
+    if let Some(status) = read_tomato(view)? {
+        return Ok(Reading::Tomato(status));
     }
-    Ok(Reading::Unusable(problems))
+    let claimed = view.entry(&path(layout::STATUS_DIRECTORY))?.is_some();
+    Ok(if claimed { Reading::Claimed } else { Reading::NotStarted })
 }
 
 /// The run id that the last upload left, if it left one that can be read.
-///
-/// # Errors
-/// The storage could not be read.
-pub fn read_run_id<E>(view: &mut dyn View<Error = E>) -> Result<Option<RunId>, E> {
+fn read_run_id<E>(view: &mut dyn View<Error = E>) -> Result<Option<RunId>, E> {
     let mut buffer = [0; ID_DIGITS + 1];
     let length = view.read_at(&path(layout::RUN_ID), 0, &mut buffer)?;
     let text = length.and_then(|length| str::from_utf8(&buffer[..length]).ok());
@@ -88,26 +102,30 @@ pub fn read_run_id<E>(view: &mut dyn View<Error = E>) -> Result<Option<RunId>, E
 
 type Slot = Result<Status, SlotProblem>;
 
-fn read_slot<E>(view: &mut dyn View<Error = E>, slot: usize, run: Option<RunId>) -> Result<Slot, E> {
-    let path = path(layout::STATUS_SLOTS[slot]);
-    let mut bytes = vec![0; FIRST_READ_BYTES];
-    let Some(length) = view.read_at(&path, 0, &mut bytes)? else {
-        return Ok(Err(SlotProblem::Missing));
-    };
-    let mut decoded = status_codec::decode(&bytes[..length]);
-    let cut = matches!(decoded, Err(StatusDamage::CustomCut | StatusDamage::ChecksumMissing));
-    if cut && length == bytes.len() {
-        bytes.resize(MAX_RECORD_BYTES, 0);
-        let Some(length) = view.read_at(&path, 0, &mut bytes)? else {
-            return Ok(Err(SlotProblem::Missing));
-        };
-        decoded = status_codec::decode(&bytes[..length]);
+fn read_slot<E: MayRetry>(view: &mut dyn View<Error = E>, slot: usize, run: Option<RunId>) -> Result<Slot, E> {
+    match decode_slot(view, &path(layout::STATUS_SLOTS[slot])) {
+        Ok(Some(Ok(status))) if run.is_some() && status.run != run => Ok(Err(SlotProblem::OtherRun)),
+        Ok(Some(Ok(status))) => Ok(Ok(status)),
+        Ok(Some(Err(damage))) => Ok(Err(SlotProblem::Damaged(damage))),
+        Ok(None) => Ok(Err(SlotProblem::Missing)),
+        // A slot that is just growing on a disk. The other one need not be.
+        Err(error) if error.may_retry() => Ok(Err(SlotProblem::Unreadable)),
+        Err(error) => Err(error),
     }
-    Ok(match decoded {
-        Ok(status) if run.is_some() && status.run != run => Err(SlotProblem::OtherRun),
-        Ok(status) => Ok(status),
-        Err(damage) => Err(SlotProblem::Damaged(damage)),
-    })
+}
+
+/// The record in a slot; `None` where there is no such file.
+fn decode_slot<E>(view: &mut dyn View<Error = E>, path: &EntryPath) -> Result<Option<Result<Status, StatusDamage>>, E> {
+    let mut bytes = vec![0; FIRST_READ_BYTES];
+    let Some(length) = view.read_at(path, 0, &mut bytes)? else { return Ok(None) };
+    let decoded = status_codec::decode(&bytes[..length]);
+    let cut = matches!(decoded, Err(StatusDamage::CustomCut | StatusDamage::ChecksumMissing));
+    if !cut || length < bytes.len() {
+        return Ok(Some(decoded));
+    }
+    bytes.resize(MAX_RECORD_BYTES, 0);
+    let length = view.read_at(path, 0, &mut bytes)?;
+    Ok(length.map(|length| status_codec::decode(&bytes[..length])))
 }
 
 fn newest(slots: [Slot; 2]) -> Result<Status, [SlotProblem; 2]> {

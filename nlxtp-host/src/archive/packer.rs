@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::limits::Limits;
+use rextfv_core::operations::{ChangedFile, ContentProblem, DownloadReport};
 use rextfv_core::shared_directory::{Attributes, Content, Entry, LeftOut, Visitor};
 use tar::{EntryType, Header};
 
@@ -56,83 +57,6 @@ impl OutputFormat {
     }
 }
 
-/// Some of many, so that a hostile guest cannot fill the host's memory with reports.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Listing<T> {
-    /// The first ones.
-    pub listed: Vec<T>,
-    /// How many more there are.
-    pub omitted: u64,
-}
-
-impl<T> Listing<T> {
-    /// Most that are listed.
-    pub const MOST_LISTED: usize = 1000;
-
-    fn push(&mut self, item: T) {
-        if self.listed.len() < Self::MOST_LISTED {
-            self.listed.push(item);
-        } else {
-            self.omitted += 1;
-        }
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.listed.is_empty()
-    }
-}
-
-impl<T> Default for Listing<T> {
-    fn default() -> Self {
-        Self { listed: Vec::new(), omitted: 0 }
-    }
-}
-
-/// What is wrong with the content of a file in a download.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum ContentProblem {
-    /// It became shorter while it was read; zeros stand for what is missing.
-    #[error("it became shorter while it was read; zeros stand for what is missing")]
-    Shorter,
-    /// It became longer while it was read; what was added is missing.
-    #[error("it became longer while it was read; what was added is missing")]
-    Longer,
-    /// It could not be read to its end; zeros stand for what is missing.
-    #[error("it could not be read to its end; zeros stand for what is missing")]
-    Unreadable,
-}
-
-/// A file whose content in the archive is not what the guest wrote.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct ChangedFile {
-    /// Its path, escaped for showing.
-    pub path: String,
-    /// What is wrong with its content in the archive.
-    pub problem: ContentProblem,
-}
-
-/// What a download took home.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
-pub struct DownloadReport {
-    /// Files in the archive.
-    pub files: u64,
-    /// Directories in the archive, the shared directory itself not counted.
-    pub directories: u64,
-    /// Symbolic links in the archive.
-    pub symlinks: u64,
-    /// Bytes of all files together.
-    pub bytes: u64,
-    /// Bytes of the archive.
-    pub archive_bytes: u64,
-    /// Files that changed while they were read, or could not be read whole.
-    pub changed: Listing<ChangedFile>,
-    /// What the archive lacks.
-    pub left_out: Listing<LeftOut>,
-}
-
 /// Makes an archive of what a walk shows it.
 ///
 /// The archive is well-formed whatever the shared directory does meanwhile: a file has as many
@@ -142,9 +66,9 @@ pub struct DownloadReport {
 ///
 /// Only [`finish`](Self::finish) completes it. A packer that is dropped leaves an archive that is
 /// recognisably truncated.
-pub struct Packer<'a, W: Write> {
+pub struct Packer<'c, 'p, W: Write> {
     encoder: Encoder<W>,
-    control: &'a Control,
+    control: &'c Control<'p>,
     limits: Limits,
     total: Option<u64>,
     top: Attributes,
@@ -153,18 +77,18 @@ pub struct Packer<'a, W: Write> {
     chunk: Box<[u8]>,
 }
 
-impl<W: Write> fmt::Debug for Packer<'_, W> {
+impl<W: Write> fmt::Debug for Packer<'_, '_, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Packer").field("report", &self.report).finish_non_exhaustive()
     }
 }
 
-impl<'a, W: Write> Packer<'a, W> {
+impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
     /// Begins an archive.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if there is no such compression level.
-    pub fn new(format: OutputFormat, sink: W, control: &'a Control) -> Result<Self> {
+    pub fn new(format: OutputFormat, sink: W, control: &'c Control<'p>) -> Result<Self> {
         Ok(Self {
             encoder: Encoder::new(format, sink)?,
             control,
@@ -323,7 +247,7 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 }
 
-impl<W: Write> Visitor for Packer<'_, W> {
+impl<W: Write> Visitor for Packer<'_, '_, W> {
     type Error = Error;
 
     fn file(&mut self, entry: &Entry, content: &mut dyn Content<Error = Error>) -> Result<()> {
@@ -423,12 +347,5 @@ mod tests {
         ] {
             assert_eq!(OutputFormat::from_path(Path::new(name)), format, "{name}");
         }
-    }
-
-    #[test]
-    fn listings_are_bounded() {
-        let mut listing = Listing::default();
-        (0..1500).for_each(|item| listing.push(item));
-        assert_eq!((listing.listed.len(), listing.omitted), (1000, 500));
     }
 }

@@ -11,7 +11,7 @@ use rextfv_core::shared_directory::{Content, Replacement};
 
 use super::format::{DETECTION_BYTES, Format};
 use super::member::{Budget, Fingerprint, Member, MemberKind, Members};
-use super::source::{CHUNK, Source, Unpacked};
+use super::source::{CHUNK, Source, Step, Unpacked};
 use super::tar::TarMembers;
 use super::zip::ZipMembers;
 use crate::control::{Control, Progress};
@@ -35,9 +35,8 @@ impl<R: Read + Seek> ArchiveReader<R> {
     /// [`ErrorKind::BadArchive`] if it is empty or of no format that is taken;
     /// [`ErrorKind::Io`] and its like if it cannot be read.
     pub fn open(mut source: R) -> Result<Self> {
-        let control = Control::none();
         let mut first = [0; DETECTION_BYTES];
-        let read = Source::new(&mut source, &control, false)?.fill(&mut first)?;
+        let read = Source::new(&mut source, &|_, _| Ok(()))?.fill(&mut first)?;
         let format = Format::detect(&first[..read])?;
         Ok(Self { source, format, examined: None })
     }
@@ -59,10 +58,11 @@ impl<R: Read + Seek> ArchiveReader<R> {
     /// [`ErrorKind::BadArchive`] if the archive is truncated or corrupt, [`ErrorKind::Refused`]
     /// with all entries that the rules do not take. The messages name the entry; the caller, who
     /// knows the archive's name, adds it with [`Error::with_path`].
-    pub fn examine(&mut self, rules: &ArchiveRules, control: &Control) -> Result<Manifest> {
+    pub fn examine(&mut self, rules: &ArchiveRules, control: &Control<'_>) -> Result<Manifest> {
         let mut builder = ManifestBuilder::new(*rules);
         let limits = &rules.limits;
-        let mut members = self.members(control, true, Budget::for_content(limits.total_bytes), limits.entries)?;
+        let step = |done, total| control.report(Progress::Examining { done, total });
+        let mut members = self.members(&step, Budget::for_content(limits.total_bytes), limits.entries)?;
         let mut chunk = vec![0; CHUNK];
         let mut excess = None;
         while let Some(member) = members.next()? {
@@ -94,18 +94,20 @@ impl<R: Read + Seek> ArchiveReader<R> {
         &mut self,
         manifest: &Manifest,
         replacement: &mut dyn Replacement<Error = Error>,
-        control: &Control,
+        control: &Control<'_>,
     ) -> Result<()> {
         let examined = self.examined;
         let budget = examined
             .map_or(Budget::for_content(Limits::DEFAULT.total_bytes), |examined| Budget::exactly(examined.bytes));
-        let mut meter = Meter { control, done: 0, total: manifest.total_bytes };
+        let step = |done, total| control.report(Progress::Extracting { done, total });
+        let mut meter = Meter { step: &step, done: 0, total: manifest.total_bytes };
         meter.advance(0)?;
         for directory in &manifest.directories {
             control.check()?;
             replacement.directory(&directory.path, directory.attributes)?;
         }
-        let mut members = self.members(control, false, budget, u64::MAX)?;
+        let check = |_, _| control.check();
+        let mut members = self.members(&check, budget, u64::MAX)?;
         let mut chunk = vec![0; CHUNK];
         let mut files = manifest.files.iter().peekable();
         let mut index = 0;
@@ -135,15 +137,9 @@ impl<R: Read + Seek> ArchiveReader<R> {
         Ok(())
     }
 
-    fn members<'a>(
-        &'a mut self,
-        control: &'a Control,
-        reports: bool,
-        budget: Budget,
-        most_entries: u64,
-    ) -> Result<Box<dyn Members + 'a>> {
+    fn members<'a>(&'a mut self, step: Step<'a>, budget: Budget, most_entries: u64) -> Result<Box<dyn Members + 'a>> {
         let format = self.format;
-        let source = Source::new(&mut self.source, control, reports)?;
+        let source = Source::new(&mut self.source, step)?;
         Ok(match format {
             Format::Zip => Box::new(ZipMembers::new(source, budget, most_entries)?),
             Format::Tar | Format::TarGz | Format::TarZst => {
@@ -173,7 +169,7 @@ fn changed(what: &str) -> Error {
 
 /// Counts the content that was extracted.
 struct Meter<'a> {
-    control: &'a Control,
+    step: Step<'a>,
     done: u64,
     total: u64,
 }
@@ -181,7 +177,7 @@ struct Meter<'a> {
 impl Meter<'_> {
     fn advance(&mut self, bytes: u64) -> Result<()> {
         self.done += bytes;
-        self.control.report(Progress::Extracting { done: self.done, total: self.total })
+        (self.step)(self.done, self.total)
     }
 }
 

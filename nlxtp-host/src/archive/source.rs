@@ -8,7 +8,6 @@ use flate2::bufread::GzDecoder;
 
 use super::format::{Format, PACK_AGAIN};
 use super::member::{Budget, Fingerprint};
-use crate::control::{Control, Progress};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes that are read or unpacked at once.
@@ -17,22 +16,22 @@ pub(super) const CHUNK: usize = 64 << 10;
 /// An archive on the disk, under a caller's control.
 ///
 /// Its errors hold an [`Error`] of ours, so that they can be told from what a decompressor says.
-#[derive(Debug)]
 pub(super) struct Source<'a, R> {
     inner: &'a mut R,
-    control: &'a Control,
+    step: Step<'a>,
     position: u64,
     length: u64,
-    /// Whether reading is what is reported as progress.
-    reports: bool,
 }
+
+/// Is told how much is done, and of how much; an error ends the operation.
+pub(super) type Step<'a> = &'a dyn Fn(u64, u64) -> Result<()>;
 
 impl<'a, R: Read + Seek> Source<'a, R> {
     /// The archive from its beginning.
-    pub(super) fn new(inner: &'a mut R, control: &'a Control, reports: bool) -> Result<Self> {
+    pub(super) fn new(inner: &'a mut R, step: Step<'a>) -> Result<Self> {
         let length = inner.seek(SeekFrom::End(0)).map_err(read_failed)?;
         inner.seek(SeekFrom::Start(0)).map_err(read_failed)?;
-        Ok(Self { inner, control, position: 0, length, reports })
+        Ok(Self { inner, step, position: 0, length })
     }
 
     /// Bytes of the whole archive.
@@ -62,22 +61,13 @@ impl<'a, R: Read + Seek> Source<'a, R> {
 
     /// Says how far the examination is, in bytes of the archive.
     pub(super) fn report(&self, done: u64) -> Result<()> {
-        if self.reports {
-            self.control.report(Progress::Examining { done: done.min(self.length), total: self.length })
-        } else {
-            self.control.check()
-        }
+        (self.step)(done.min(self.length), self.length)
     }
 }
 
 impl<R: Read> Read for Source<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let allowed = if self.reports {
-            self.control.report(Progress::Examining { done: self.position.min(self.length), total: self.length })
-        } else {
-            self.control.check()
-        };
-        allowed.map_err(io::Error::other)?;
+        (self.step)(self.position.min(self.length), self.length).map_err(io::Error::other)?;
         let read = loop {
             match self.inner.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -101,7 +91,6 @@ fn ours(error: io::Error) -> std::result::Result<Error, io::Error> {
 /// The bytes of a tar, unpacked from whatever it is packed in.
 pub(super) struct Unpacked<'a, R> {
     layer: Layer<BufReader<Source<'a, R>>>,
-    control: &'a Control,
     format: Format,
     budget: Budget,
     bytes: u64,
@@ -118,7 +107,6 @@ enum Layer<B> {
 impl<'a, R: Read + Seek> Unpacked<'a, R> {
     /// Begins to unpack an archive of a format that holds a tar.
     pub(super) fn new(source: Source<'a, R>, format: Format, budget: Budget) -> Result<Self> {
-        let control = source.control;
         let buffered = BufReader::with_capacity(CHUNK, source);
         let layer = match format {
             Format::TarGz => Layer::Gzip(Box::new(GzipMembers::new(buffered))),
@@ -127,7 +115,7 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
             ),
             Format::Tar | Format::Zip => Layer::Plain(buffered),
         };
-        Ok(Self { layer, control, format, budget, bytes: 0, checksum: flate2::Crc::new() })
+        Ok(Self { layer, format, budget, bytes: 0, checksum: flate2::Crc::new() })
     }
 
     /// What the tar is packed in.
@@ -156,7 +144,9 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
             return Ok(0);
         }
         // Well-compressed data is unpacked for long without the source being read.
-        self.control.check()?;
+        if let Some(buffered) = self.buffered() {
+            buffered.get_ref().report(buffered.get_ref().position)?;
+        }
         let read = match &mut self.layer {
             Layer::Plain(inner) => inner.read(buffer),
             Layer::Gzip(inner) => inner.read(buffer),
@@ -183,12 +173,15 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
 
     /// Where in the archive's own bytes the stream is, as nearly as can be told.
     fn packed_position(&self) -> u64 {
-        let buffered = match &self.layer {
+        self.buffered().map_or(0, |inner| inner.get_ref().position - inner.buffer().len() as u64)
+    }
+
+    fn buffered(&self) -> Option<&BufReader<Source<'a, R>>> {
+        match &self.layer {
             Layer::Plain(inner) => Some(inner),
             Layer::Gzip(inner) => inner.get_ref(),
             Layer::Zstd(inner) => Some(inner.get_ref()),
-        };
-        buffered.map_or(0, |inner| inner.get_ref().position - inner.buffer().len() as u64)
+        }
     }
 
     fn explain(&self, error: io::Error) -> Error {
@@ -210,13 +203,14 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
 
 /// All members of a gzip file, one after the other, and the zeros with which some media pad it.
 struct GzipMembers<B> {
-    /// `None` after the verified end.
+    /// `None` only while one member takes over from another.
     decoder: Option<GzDecoder<B>>,
+    ended: bool,
 }
 
 impl<B: BufRead> GzipMembers<B> {
     fn new(inner: B) -> Self {
-        Self { decoder: Some(GzDecoder::new(inner)) }
+        Self { decoder: Some(GzDecoder::new(inner)), ended: false }
     }
 
     fn get_ref(&self) -> Option<&B> {
@@ -226,7 +220,7 @@ impl<B: BufRead> GzipMembers<B> {
 
 impl<B: BufRead> Read for GzipMembers<B> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(decoder) = &mut self.decoder {
+        while let Some(decoder) = self.decoder.as_mut().filter(|_| !self.ended) {
             let read = decoder.read(buffer)?;
             if read > 0 || buffer.is_empty() {
                 return Ok(read);
@@ -236,10 +230,10 @@ impl<B: BufRead> Read for GzipMembers<B> {
                 Some(0x1f) => self.decoder = self.decoder.take().map(|ended| GzDecoder::new(ended.into_inner())),
                 Some(0) => {
                     skip_zeros(decoder.get_mut())?;
-                    self.decoder = None;
+                    self.ended = true;
                 }
                 Some(_) => return Err(follows_gzip()),
-                None => self.decoder = None,
+                None => self.ended = true,
             }
         }
         Ok(0)

@@ -9,8 +9,9 @@
 use std::io::{Read, Seek};
 
 use flate2::{Decompress, FlushDecompress, Status};
-use rextfv_core::archive_rules::{Refusal, RefusalReason, Refusals};
+use rextfv_core::archive_rules::{Refusal, RefusalReason};
 use rextfv_core::entry_path::displayable;
+use rextfv_core::listing::Listing;
 
 use super::format::PACK_AGAIN;
 use super::member::{Budget, Fingerprint, Member, MemberKind, Members};
@@ -96,7 +97,7 @@ impl<'a, R: Read + Seek> ZipMembers<'a, R> {
         if end.entries > most_entries {
             let reason = RefusalReason::TooManyEntries(most_entries);
             let refusal = Refusal { entry: format!("{} entries", end.entries), reason };
-            return Err(Error::refused(Refusals { listed: vec![refusal], omitted: 0 }));
+            return Err(Error::refused(Listing { listed: vec![refusal], omitted: 0 }));
         }
         Ok(Self {
             source,

@@ -239,7 +239,7 @@ fn a_download_can_be_uploaded_again() {
     let entries = [file("auto_exec.sh"), file("exec_status/status.0"), file("nlxtp_run_id"), file("result")];
     let manifest = build(rules(FAT, LinkPolicy::Refuse), &entries).unwrap();
     assert_eq!(paths(&manifest), ["auto_exec.sh", "result"]);
-    assert_eq!(manifest.left_out, ["exec_status/status.0", "nlxtp_run_id"]);
+    assert_eq!(manifest.left_out.listed, ["exec_status/status.0", "nlxtp_run_id"]);
 }
 
 #[test]

@@ -2,17 +2,27 @@ use super::*;
 use crate::shared_directory::{Attributes, Entry, EntryKind, Visitor};
 use crate::status::{Ending, RunState, Truncated};
 use alloc::collections::BTreeMap;
-use core::convert::Infallible;
 use core::time::Duration;
 
-/// A shared directory that is nothing but named bytes.
+/// A shared directory that is nothing but named bytes. A file that holds [`TORN`] cannot be read.
 #[derive(Default)]
 struct Files(BTreeMap<&'static str, Vec<u8>>);
 
-impl View for Files {
-    type Error = Infallible;
+#[derive(Debug, PartialEq, Eq)]
+struct Fault;
 
-    fn entry(&mut self, path: &EntryPath) -> Result<Option<Entry>, Infallible> {
+impl MayRetry for Fault {
+    fn may_retry(&self) -> bool {
+        true
+    }
+}
+
+const TORN: &[u8] = b"as if the file were longer than its clusters";
+
+impl View for Files {
+    type Error = Fault;
+
+    fn entry(&mut self, path: &EntryPath) -> Result<Option<Entry>, Fault> {
         let name = path.as_str().unwrap();
         let entry =
             |kind, size| Entry { path: path.clone(), kind, size, attributes: Attributes { mode: 0o755, modified: 0 } };
@@ -23,8 +33,12 @@ impl View for Files {
         Ok(holds.then(|| entry(EntryKind::Directory, 0)))
     }
 
-    fn read_at(&mut self, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>, Infallible> {
-        Ok(self.0.get(path.as_str().unwrap()).map(|content| {
+    fn read_at(&mut self, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>, Fault> {
+        let content = self.0.get(path.as_str().unwrap());
+        if content.is_some_and(|content| content == TORN) {
+            return Err(Fault);
+        }
+        Ok(content.map(|content| {
             let rest = content.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
             let length = rest.len().min(buffer.len());
             buffer[..length].copy_from_slice(&rest[..length]);
@@ -32,11 +46,11 @@ impl View for Files {
         }))
     }
 
-    fn top_names(&mut self) -> Result<Vec<Vec<u8>>, Infallible> {
+    fn top_names(&mut self) -> Result<Vec<Vec<u8>>, Fault> {
         unreachable!("reading a status lists nothing")
     }
 
-    fn walk(&mut self, _: &mut dyn Visitor<Error = Infallible>) -> Result<(), Infallible> {
+    fn walk(&mut self, _: &mut dyn Visitor<Error = Fault>) -> Result<(), Fault> {
         unreachable!("reading a status walks nothing")
     }
 }
@@ -66,7 +80,7 @@ fn record(status: &Status) -> Vec<u8> {
 
 fn read(files: &[(&'static str, &[u8])]) -> Reading {
     let mut view = Files(files.iter().map(|(name, content)| (*name, content.to_vec())).collect());
-    read_status(&mut view).unwrap()
+    read_status(&mut view).unwrap().reading
 }
 
 const SLOT_0: &str = layout::STATUS_SLOTS[0];
@@ -86,6 +100,12 @@ fn a_torn_update_hides_itself_and_not_its_predecessor() {
     for cut in 0..newer.len() {
         assert_eq!(read(&[(SLOT_0, &older), (SLOT_1, &newer[..cut])]), Reading::Record(status(4)), "cut at {cut}");
     }
+}
+
+#[test]
+fn a_slot_that_the_disk_cannot_give_does_not_hide_the_other() {
+    assert_eq!(read(&[(SLOT_0, TORN), (SLOT_1, &record(&status(5)))]), Reading::Record(status(5)));
+    assert_eq!(read(&[(SLOT_0, TORN), (SLOT_1, TORN)]), Reading::Unusable([SlotProblem::Unreadable; 2]));
 }
 
 #[test]

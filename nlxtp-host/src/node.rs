@@ -1,0 +1,390 @@
+//! A node: a shared directory, the guest's power state, and a way of invoking the monitor.
+
+#![forbid(unsafe_code)]
+
+use std::io::{Read, Seek, Write};
+use std::time::{Duration, Instant};
+
+use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy};
+use rextfv_core::entry_path::{EntryPath, displayable};
+use rextfv_core::ids::RunId;
+use rextfv_core::layout;
+use rextfv_core::limits::Limits;
+use rextfv_core::liveness::{self, LivenessRules, Memory, Moment, State};
+use rextfv_core::operations::{Dialect, DownloadReport, Execution, Rextfv, StatusReport, UploadReport};
+use rextfv_core::powers::{Clock, GuestPower, InvokeMonitor, PowerState};
+use rextfv_core::retry::{Attempt, RetryPolicy, retry};
+use rextfv_core::shared_directory::{MayRetry, SharedDirectory, Sharing};
+use rextfv_core::status::{Ending, Truncated};
+use rextfv_core::status_reader::{Found, Reading, SlotProblem, read_status};
+use rextfv_core::tomato;
+
+use crate::archive::{ArchiveReader, OutputFormat, Packer};
+use crate::control::{Control, Progress};
+use crate::error::{Error, ErrorKind, Result};
+use crate::guest::KnownPower;
+use crate::host_clock::HostClock;
+
+/// Bytes that can be read from any position: an archive.
+pub trait ReadSeek: Read + Seek {}
+
+impl<T: Read + Seek> ReadSeek for T {}
+
+/// One of the start script's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// The standard output. Of ToMaTo's guest modules, both outputs together.
+    Stdout,
+    /// The error output.
+    Stderr,
+}
+
+/// Longest pause between two queries of [`Node::wait`].
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// A virtual machine or container that is controlled through its shared directory.
+///
+/// ```no_run
+/// use nlxtp_host::control::Control;
+/// use nlxtp_host::node::Node;
+/// use nlxtp_host::shared_directory::DiskImage;
+///
+/// let mut node = Node::new(DiskImage::open("disk.img")?);
+/// let mut archive = std::fs::File::open("experiment.tar.gz")?;
+/// node.upload(&mut archive, &Control::none())?;
+/// // … the testbed boots the guest …
+/// let report = node.wait(&Control::none(), |_| {})?;
+/// println!("exit code {:?}", report.exit_code);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Node {
+    directory: Box<dyn SharedDirectory<Error = Error> + Send + Sync>,
+    power: Box<dyn GuestPower<Error = Error> + Send + Sync>,
+    invoker: Option<Box<dyn InvokeMonitor<Error = Error> + Send + Sync>>,
+    clock: HostClock,
+    limits: Limits,
+    links: LinkPolicy,
+    liveness: LivenessRules,
+    memory: Option<Memory>,
+}
+
+impl Node {
+    /// A node about whose guest nothing is known but where its shared directory is.
+    pub fn new(directory: impl SharedDirectory<Error = Error> + Send + Sync + 'static) -> Self {
+        Self::from_boxed(Box::new(directory))
+    }
+
+    /// The same with a directory whose type is known only when the program runs.
+    pub fn from_boxed(directory: Box<dyn SharedDirectory<Error = Error> + Send + Sync>) -> Self {
+        Self {
+            directory,
+            power: Box::new(KnownPower(PowerState::Unknown)),
+            invoker: None,
+            clock: HostClock::new(),
+            limits: Limits::DEFAULT,
+            links: LinkPolicy::Refuse,
+            liveness: LivenessRules::default(),
+            memory: None,
+        }
+    }
+
+    /// The same with somebody who knows whether the guest is on.
+    #[must_use]
+    pub fn with_power(mut self, power: impl GuestPower<Error = Error> + Send + Sync + 'static) -> Self {
+        self.power = Box::new(power);
+        self
+    }
+
+    /// The same with a way of invoking the monitor in the running guest.
+    #[must_use]
+    pub fn with_invoker(mut self, invoker: impl InvokeMonitor<Error = Error> + Send + Sync + 'static) -> Self {
+        self.invoker = Some(Box::new(invoker));
+        self
+    }
+
+    /// The same with other bounds on archives.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The same with another policy for links that the target cannot hold.
+    #[must_use]
+    pub fn with_links(mut self, links: LinkPolicy) -> Self {
+        self.links = links;
+        self
+    }
+
+    /// The same with other patience for a silent monitor.
+    #[must_use]
+    pub fn with_liveness(mut self, rules: LivenessRules) -> Self {
+        self.liveness = rules;
+        self
+    }
+
+    /// The same with what an earlier process remembered, see [`memory`](Self::memory).
+    #[must_use]
+    pub fn with_memory(mut self, memory: Option<Memory>) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// What must be remembered for the next query, should that come from another process.
+    pub fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
+    }
+
+    /// The shared directory.
+    pub fn directory(&self) -> &(dyn SharedDirectory<Error = Error> + Send + Sync) {
+        &*self.directory
+    }
+
+    /// Replaces the shared directory's content by the archive's, and has the start script executed
+    /// (paper, sections 3.2.1 and 3.2.2).
+    ///
+    /// # Errors
+    /// [`ErrorKind::GuestOn`] where the guest is on and the storage is a disk;
+    /// [`ErrorKind::BadArchive`] and [`ErrorKind::Refused`] for archives; [`ErrorKind::TooSmall`],
+    /// [`ErrorKind::InUse`] and others for the target. In all these cases the old content is as it
+    /// was. [`ErrorKind::InvokeFailed`]: the upload stands, but the monitor could not be invoked.
+    pub fn upload(&mut self, archive: &mut dyn ReadSeek, control: &Control<'_>) -> Result<UploadReport> {
+        self.check_turn()?;
+        let rules =
+            ArchiveRules { representation: self.directory.representation(), links: self.links, limits: self.limits };
+        let mut reader = ArchiveReader::open(archive)?;
+        let manifest = reader.examine(&rules, control)?;
+
+        // Examining may have taken long.
+        let power = self.check_turn()?;
+        let run = new_run_id()?;
+        let mut replacement = self.directory.replace(&manifest)?;
+        reader.extract(&manifest, &mut *replacement, control)?;
+        control.report(Progress::Flushing)?;
+        replacement.commit(run)?;
+        self.memory = None;
+
+        let execution = match (&self.invoker, power) {
+            _ if manifest.start_script().is_none() => Execution::NoStartScript,
+            (_, PowerState::Off) => Execution::AtBoot,
+            _ if self.directory.sharing() == Sharing::TakingTurns => Execution::AtBoot,
+            (Some(invoker), _) => {
+                invoker.invoke_monitor()?;
+                Execution::Invoked
+            }
+            (None, _) => Execution::ByDaemon,
+        };
+        Ok(UploadReport {
+            run_id: run,
+            entries: manifest.entries(),
+            bytes: manifest.total_bytes,
+            start_script: manifest.start_script().map(displayable),
+            execution,
+            left_out: manifest.left_out,
+            lost: manifest.lost,
+        })
+    }
+
+    /// Refuses where it is the guest's turn to write.
+    fn check_turn(&self) -> Result<PowerState> {
+        let power = self.power.power_state()?;
+        if power == PowerState::On && self.directory.sharing() == Sharing::TakingTurns {
+            return Err(Error::new(
+                ErrorKind::GuestOn,
+                "the guest is on, and a disk can only be written while it is off",
+            )
+            .with_hint("shut the guest down, upload, and start it again"));
+        }
+        Ok(power)
+    }
+
+    /// Tells how far the run has come (paper, section 3.2.3).
+    ///
+    /// A status that is just being written is read again, for at most a second.
+    ///
+    /// # Errors
+    /// The target is missing or cannot be read at all. A status that cannot be read is no error but
+    /// [`State::Unreadable`].
+    pub fn status(&mut self) -> Result<StatusReport> {
+        let power = self.power.power_state()?;
+        let (found, attempts) = retry(&RetryPolicy::STATUS, &self.clock, || match self.look() {
+            Ok(found) if matches!(found.reading, Reading::Unusable(_)) => Attempt::Again(Ok(found)),
+            Err(error) if error.may_retry() => Attempt::Again(Err(error)),
+            settled => Attempt::Settled(settled),
+        });
+        match found {
+            Ok(found) => Ok(self.report(found, power, attempts)),
+            Err(error) if error.may_retry() => {
+                Ok(StatusReport { reason: Some(error.to_string()), attempts, ..blank_report(State::Unreadable, None) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn look(&self) -> Result<Found> {
+        read_status(&mut *self.directory.view()?)
+    }
+
+    fn report(&mut self, found: Found, power: PowerState, attempts: u32) -> StatusReport {
+        let now = Moment { epoch: self.clock.epoch(), time: self.clock.now() };
+        let (state, evidence) = liveness::judge(&found.reading, power, now, &self.liveness, &mut self.memory);
+        let mut report = StatusReport { attempts, ..blank_report(state, found.run) };
+        report.reason = evidence.map(|evidence| evidence.to_string());
+        match found.reading {
+            Reading::NotStarted | Reading::Claimed => {}
+            Reading::Unusable([first, second]) => report.reason = Some(slots_reason(first, second)),
+            Reading::Record(status) => {
+                report.dialect = Some(Dialect::Nlxtp);
+                report.run_id = report.run_id.or(status.run);
+                report.sequence = Some(status.sequence);
+                report.stdout_bytes = Some(status.stdout_bytes);
+                report.stderr_bytes = Some(status.stderr_bytes);
+                report.truncated = status.truncated;
+                report.custom = status.custom;
+                match status.ended {
+                    Some(Ending::Exit(code)) => report.exit_code = Some(code),
+                    Some(Ending::Signal(signal)) => report.signal = Some(signal),
+                    None => {}
+                }
+            }
+            Reading::Tomato(status) => {
+                report.dialect = Some(Dialect::Tomato);
+                report.custom = status.custom;
+            }
+        }
+        report
+    }
+
+    /// Queries the status until the run has ended one way or another: [`State::Finished`],
+    /// [`State::MonitorStopped`] or [`State::GuestRebooted`]. Each report that differs from the one
+    /// before is shown to `on_change`.
+    ///
+    /// # Errors
+    /// As for [`status`](Self::status); [`ErrorKind::TimedOut`] or [`ErrorKind::Cancelled`] as the
+    /// control says.
+    pub fn wait(&mut self, control: &Control<'_>, mut on_change: impl FnMut(&StatusReport)) -> Result<StatusReport> {
+        let mut last: Option<StatusReport> = None;
+        let mut pause = Duration::from_millis(10);
+        loop {
+            control.check()?;
+            let report = self.status()?;
+            let changed = last.as_ref().is_none_or(|last| differs(last, &report));
+            if changed {
+                on_change(&report);
+                pause = Duration::from_millis(10);
+            }
+            if matches!(report.state, State::Finished | State::MonitorStopped | State::GuestRebooted) {
+                return Ok(report);
+            }
+            last = Some(report);
+            sleep(pause, control)?;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Packs the whole shared directory into an archive (paper, section 3.2.4).
+    ///
+    /// # Errors
+    /// The target cannot be read, or the archive not be written. [`ErrorKind::Changing`] where the
+    /// guest changed a disk meanwhile: what was written to `archive` is of no use then.
+    pub fn download(
+        &mut self,
+        archive: &mut dyn Write,
+        format: OutputFormat,
+        control: &Control<'_>,
+    ) -> Result<DownloadReport> {
+        let mut view = self.directory.view()?;
+        let mut packer = Packer::new(format, archive, control)?.with_limits(self.limits);
+        view.walk(&mut packer)?;
+        packer.finish()
+    }
+
+    /// Reads from one of the script's outputs, from `offset` on, and never more than the guest has
+    /// said to be on the disk. Returns how many bytes; 0 where there are no more yet.
+    ///
+    /// # Errors
+    /// The target is missing or cannot be read.
+    pub fn read_output(&self, output: Output, offset: u64, report: &StatusReport, buffer: &mut [u8]) -> Result<usize> {
+        let (name, committed) = match (report.dialect, output) {
+            (None, _) | (Some(Dialect::Tomato), Output::Stderr) => return Ok(0),
+            // Nothing is known of how much of it is complete.
+            (Some(Dialect::Tomato), Output::Stdout) => (tomato::OUT, u64::MAX),
+            (Some(Dialect::Nlxtp), Output::Stdout) => (layout::STDOUT, report.stdout_bytes.unwrap_or(0)),
+            (Some(Dialect::Nlxtp), Output::Stderr) => (layout::STDERR, report.stderr_bytes.unwrap_or(0)),
+        };
+        let room = usize::try_from(committed.saturating_sub(offset)).unwrap_or(usize::MAX).min(buffer.len());
+        let path = EntryPath::parse(name.as_bytes())
+            .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))?;
+        let length = self.directory.view()?.read_at(&path, offset, &mut buffer[..room])?;
+        Ok(length.unwrap_or(0))
+    }
+}
+
+fn new_run_id() -> Result<RunId> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Error::new(ErrorKind::Io, "the system gives no random numbers").with_source(error.to_string())
+    })?;
+    Ok(RunId::from_bytes(bytes))
+}
+
+fn blank_report(state: State, run_id: Option<RunId>) -> StatusReport {
+    StatusReport {
+        state,
+        reason: None,
+        dialect: None,
+        custom: None,
+        exit_code: None,
+        signal: None,
+        sequence: None,
+        run_id,
+        stdout_bytes: None,
+        stderr_bytes: None,
+        truncated: Truncated::default(),
+        attempts: 1,
+    }
+}
+
+fn slots_reason(first: SlotProblem, second: SlotProblem) -> String {
+    let [a, b] = layout::STATUS_SLOTS;
+    format!("{a}: {first}; {b}: {second}")
+}
+
+/// Whether somebody who watches would want to hear of it; heartbeats alone are not news.
+fn differs(last: &StatusReport, now: &StatusReport) -> bool {
+    let news = |report: &StatusReport| StatusReport { sequence: None, attempts: 0, ..report.clone() };
+    news(last) != news(now)
+}
+
+fn sleep(time: Duration, control: &Control<'_>) -> Result<()> {
+    let end = Instant::now() + time;
+    let end = control.deadline().map_or(end, |deadline| end.min(deadline));
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return control.check();
+        }
+        // In slices, so that a cancellation is noticed.
+        std::thread::sleep(left.min(Duration::from_millis(50)));
+        control.check()?;
+    }
+}
+
+/// The operations without deadline, cancellation and progress; archives as tar.gz.
+impl Rextfv for Node {
+    type Source = dyn ReadSeek;
+    type Sink = dyn Write;
+    type Error = Error;
+
+    fn upload(&mut self, archive: &mut (dyn ReadSeek + 'static)) -> Result<UploadReport> {
+        Self::upload(self, archive, &Control::none())
+    }
+
+    fn status(&mut self) -> Result<StatusReport> {
+        Self::status(self)
+    }
+
+    fn download(&mut self, archive: &mut (dyn Write + 'static)) -> Result<DownloadReport> {
+        Self::download(self, archive, OutputFormat::default(), &Control::none())
+    }
+}
