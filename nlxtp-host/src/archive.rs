@@ -6,11 +6,18 @@
 //! Both stream: memory grows with the number of entries, never with their content.
 //!
 //! Framing and bounds of all formats are read by our own code, since an archive's metadata is where
-//! the attacks are; the `tar` crate knows the fields of a header, `flate2` and `zstd` decompress.
+//! the attacks are; `flate2` and `zstd` decompress, and the `tar` crate's headers are used in packing.
 
+mod encoder;
 pub mod format;
+mod member;
 pub mod packer;
 pub mod reader;
+mod source;
+mod tar;
+mod tar_header;
+mod zip;
+mod zip_directory;
 
 pub use format::Format;
 pub use packer::{OutputFormat, Packer};

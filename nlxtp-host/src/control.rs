@@ -86,8 +86,18 @@ const BETWEEN_REPORTS: Duration = Duration::from_millis(50);
 pub struct Control<'a> {
     deadline: Option<Instant>,
     cancel: Option<CancelToken>,
-    progress: Option<RefCell<Box<dyn FnMut(Progress) + 'a>>>,
-    last: Cell<Option<(std::mem::Discriminant<Progress>, Instant, bool)>>,
+    progress: Option<RefCell<Callback<'a>>>,
+    last: Cell<Option<LastReport>>,
+}
+
+type Callback<'a> = Box<dyn FnMut(Progress) + 'a>;
+
+/// What the last report was about.
+#[derive(Debug, Clone, Copy)]
+struct LastReport {
+    phase: std::mem::Discriminant<Progress>,
+    at: Instant,
+    landmark: bool,
 }
 
 impl<'a> Control<'a> {
@@ -147,14 +157,14 @@ impl<'a> Control<'a> {
             let phase = std::mem::discriminant(&progress);
             let landmark = progress.is_landmark();
             let due = match self.last.get() {
-                Some((last, at, was_landmark)) if last == phase => {
-                    (landmark && !was_landmark) || now.duration_since(at) >= BETWEEN_REPORTS
+                Some(last) if last.phase == phase => {
+                    (landmark && !last.landmark) || now.duration_since(last.at) >= BETWEEN_REPORTS
                 }
                 _ => true,
             };
             // A callback that itself reports would find the cell borrowed; its report is dropped.
             if due && let Ok(mut callback) = callback.try_borrow_mut() {
-                self.last.set(Some((phase, now, landmark)));
+                self.last.set(Some(LastReport { phase, at: now, landmark }));
                 callback(progress);
             }
         }

@@ -6,13 +6,13 @@ mod stores;
 use std::collections::BTreeMap;
 
 use nlxtp_host::error::{Error, ErrorKind, Result};
-use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy, Manifest, ManifestBuilder, ManifestLinkKind, RawEntry, RawKind};
+use rextfv_core::archive_rules::{
+    ArchiveRules, LinkPolicy, Manifest, ManifestBuilder, ManifestLinkKind, RawEntry, RawKind,
+};
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::ids::RunId;
 use rextfv_core::limits::Limits;
-use rextfv_core::shared_directory::{
-    Content, Entry, EntryKind, LeftOut, Replacement, Representation, Visitor,
-};
+use rextfv_core::shared_directory::{Content, Entry, EntryKind, LeftOut, Replacement, Representation, Visitor};
 use rextfv_core::status::{Ending, RunState, Status, Truncated};
 use rextfv_core::status_codec;
 use rextfv_core::status_reader::{Reading, SlotProblem, read_status};
@@ -320,7 +320,8 @@ fn the_status_is_read_in_every_moment_of_a_run(store: &dyn Store) {
     store.guest_writes("exec_status/status.1", &status_codec::encode(&status).unwrap());
     assert_eq!(reading().reading, Reading::Record(status.clone()));
 
-    let newer = Status { sequence: 2, state: RunState::Finished, ended: Some(Ending::Exit(0)), done: true, ..status.clone() };
+    let newer =
+        Status { sequence: 2, state: RunState::Finished, ended: Some(Ending::Exit(0)), done: true, ..status.clone() };
     let record = status_codec::encode(&newer).unwrap();
     store.guest_writes("exec_status/status.0", &record[..record.len() / 2]);
     assert_eq!(reading().reading, Reading::Record(status.clone()), "a torn update hides itself only");

@@ -4,8 +4,8 @@ mod fat_support;
 
 use fat_support::*;
 use nlxtp_host::fat::{
-    FatError, FatType, FatVolume, FileIndex, FormatOptions, MemoryStorage, NameProblem, Plan,
-    ReadAt, ReadLimits, Target, locate,
+    FatError, FatType, FatVolume, FileIndex, FormatOptions, MemoryStorage, NameProblem, Plan, ReadAt, ReadLimits,
+    Target, locate,
 };
 use proptest::prelude::*;
 
@@ -51,13 +51,8 @@ fn bad_names_and_clashes_are_refused() {
 #[test]
 fn full_directories_are_refused() {
     let mut plan = Plan::new(options(), MIB).unwrap();
-    let error = (0..70_000)
-        .find_map(|n| plan.add_file(&format!("D/{n}"), 0, TIME).err())
-        .unwrap();
-    assert!(
-        matches!(error, FatError::Limit { limit: 65_536, .. }),
-        "{error}"
-    );
+    let error = (0..70_000).find_map(|n| plan.add_file(&format!("D/{n}"), 0, TIME).err()).unwrap();
+    assert!(matches!(error, FatError::Limit { limit: 65_536, .. }), "{error}");
     assert_eq!(plan.file_count(), 65_534);
 }
 
@@ -127,10 +122,7 @@ fn data_of_another_length_are_refused() {
         assert!(matches!(error, FatError::WrongOrder { .. }), "{error}");
         let error = writer.finish().unwrap_err();
         assert!(matches!(error, FatError::WrongOrder { .. }), "{error}");
-        assert!(
-            locate(&disk).is_err(),
-            "an unfinished volume has no boot sector"
-        );
+        assert!(locate(&disk).is_err(), "an unfinished volume has no boot sector");
     }
 }
 

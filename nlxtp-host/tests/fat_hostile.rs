@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fat_support::*;
 use nlxtp_host::fat::{
-    Damage, Extent, FatError, FatType, FatVolume, FormatOptions, MemoryStorage, ReadAt, ReadLimits,
-    Target, WalkItem, WriteAt, locate, write_mbr,
+    Damage, Extent, FatError, FatType, FatVolume, FormatOptions, MemoryStorage, ReadAt, ReadLimits, Target, WalkItem,
+    WriteAt, locate, write_mbr,
 };
 
 /// An image with a few bytes changed, which counts what is read.
@@ -96,11 +96,7 @@ fn interesting(image: &[u8]) -> Vec<u64> {
     let mut places = Vec::new();
     let mut since = usize::MAX;
     for (at, byte) in image.iter().enumerate() {
-        since = if *byte == 0 {
-            since.saturating_add(1)
-        } else {
-            0
-        };
+        since = if *byte == 0 { since.saturating_add(1) } else { 0 };
         if since < 8 {
             places.push(at as u64);
         }
@@ -112,16 +108,9 @@ fn interesting(image: &[u8]) -> Vec<u64> {
 fn thousands_of_mutations() {
     let mut tree = sample(512);
     for n in 0..100 {
-        tree.insert(
-            format!("more files with long names {n}"),
-            Some(vec![0; 700]),
-        );
+        tree.insert(format!("more files with long names {n}"), Some(vec![0; 700]));
     }
-    for (fat_type, mib, rounds) in [
-        (FatType::Fat12, 2, 1200),
-        (FatType::Fat16, 5, 1200),
-        (FatType::Fat32, 40, 600),
-    ] {
+    for (fat_type, mib, rounds) in [(FatType::Fat12, 2, 1200), (FatType::Fat16, 5, 1200), (FatType::Fat32, 40, 600)] {
         let base = image(&tree, fat_type, mib * MIB);
         use_all(&base.as_slice()).unwrap();
         let places = interesting(&base);
@@ -142,11 +131,7 @@ fn thousands_of_mutations() {
                 };
                 changes.push((at, byte));
             }
-            let mutated = Mutated {
-                base: &base,
-                changes,
-                read: AtomicU64::new(0),
-            };
+            let mutated = Mutated { base: &base, changes, read: AtomicU64::new(0) };
             match read_all(&mutated, round % 20 == 0) {
                 Ok(()) => {}
                 Err(FatError::NotFat { .. }) => refused += 1,
@@ -207,9 +192,7 @@ impl Victim {
 
     fn set_cluster(&self, name: &[u8; 11], cluster: u32) {
         let at = self.slot(name);
-        self.0
-            .write_all_at(&cluster.to_le_bytes()[..2], at + 26)
-            .unwrap();
+        self.0.write_all_at(&cluster.to_le_bytes()[..2], at + 26).unwrap();
     }
 
     fn set_size(&self, name: &[u8; 11], size: u32) {
@@ -259,10 +242,7 @@ fn directories_that_contain_themselves() {
     let mut tree = Tree::new();
     tree.insert("DIR".into(), None);
     let mut bytes = image(&tree, FatType::Fat32, 40 * MIB);
-    let at = bytes
-        .windows(4)
-        .position(|window| window == b"DIR ")
-        .unwrap();
+    let at = bytes.windows(4).position(|window| window == b"DIR ").unwrap();
     bytes[at + 26] = 2;
     let error = use_all(&bytes.as_slice()).unwrap_err();
     let damage = Damage::SharedDirectory { cluster: 2 };
@@ -292,10 +272,7 @@ fn directory_chains_without_end() {
         victim.set_link(start + n, narrow(start + n + 1));
     }
     let error = use_all(&victim.0).unwrap_err();
-    assert!(
-        matches!(error, FatError::Limit { limit: 65_536, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, FatError::Limit { limit: 65_536, .. }), "{error}");
     assert!(!error.may_retry());
 }
 
@@ -365,58 +342,23 @@ fn limits_are_kept() {
         tree.insert(format!("a/{n}"), Some(vec![1]));
     }
     let bytes = image(&with_directories(tree), FatType::Fat12, MIB);
-    let tight = ReadLimits {
-        max_directory_slots: 103,
-        max_depth: 3,
-        max_path_len: 7,
-        max_entries: 54,
-    };
+    let tight = ReadLimits { max_directory_slots: 103, max_depth: 3, max_path_len: 7, max_entries: 54 };
     let walk = |limits: ReadLimits| {
         let storage = bytes.as_slice();
         let volume = FatVolume::open(storage, locate(storage)?, limits)?;
-        volume
-            .walk(volume.root())
-            .try_for_each(|item| item.map(drop))
+        volume.walk(volume.root()).try_for_each(|item| item.map(drop))
     };
     let what = |limits| match walk(limits) {
         Err(FatError::Limit { what, .. }) => what,
         other => panic!("{other:?}"),
     };
-    walk(ReadLimits {
-        max_directory_slots: 128,
-        ..tight
-    })
-    .unwrap();
-    let less = ReadLimits {
-        max_directory_slots: 32,
-        ..tight
-    };
+    walk(ReadLimits { max_directory_slots: 128, ..tight }).unwrap();
+    let less = ReadLimits { max_directory_slots: 32, ..tight };
     assert!(what(less).contains("slots"));
-    let tight = ReadLimits {
-        max_directory_slots: 128,
-        ..tight
-    };
-    assert!(
-        what(ReadLimits {
-            max_depth: 2,
-            ..tight
-        })
-        .contains("directories")
-    );
-    assert!(
-        what(ReadLimits {
-            max_path_len: 6,
-            ..tight
-        })
-        .contains("path")
-    );
-    assert!(
-        what(ReadLimits {
-            max_entries: 53,
-            ..tight
-        })
-        .contains("entries")
-    );
+    let tight = ReadLimits { max_directory_slots: 128, ..tight };
+    assert!(what(ReadLimits { max_depth: 2, ..tight }).contains("directories"));
+    assert!(what(ReadLimits { max_path_len: 6, ..tight }).contains("path"));
+    assert!(what(ReadLimits { max_entries: 53, ..tight }).contains("entries"));
 }
 
 #[test]
@@ -429,22 +371,10 @@ fn partitions_that_lie() {
     write_mbr(&disk, 2048, 15 * 2048, 1, 0x0E).unwrap();
     assert!(matches!(use_all(&disk), Err(FatError::NotFat { .. })));
     for extent in [
-        Extent {
-            offset: u64::MAX,
-            len: 1,
-        },
-        Extent {
-            offset: 0,
-            len: u64::MAX,
-        },
-        Extent {
-            offset: MIB,
-            len: 0,
-        },
-        Extent {
-            offset: i64::MAX.unsigned_abs(),
-            len: 0,
-        },
+        Extent { offset: u64::MAX, len: 1 },
+        Extent { offset: 0, len: u64::MAX },
+        Extent { offset: MIB, len: 0 },
+        Extent { offset: i64::MAX.unsigned_abs(), len: 0 },
     ] {
         assert!(FatVolume::open(&disk, extent, ReadLimits::default()).is_err());
     }

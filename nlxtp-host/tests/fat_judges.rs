@@ -9,8 +9,7 @@ use std::process::Command;
 
 use fat_support::*;
 use nlxtp_host::fat::{
-    DEFAULT_FIRST_LBA, Extent, FatType, FatVolume, FormatOptions, ReadLimits, Target, locate,
-    write_mbr,
+    DEFAULT_FIRST_LBA, Extent, FatType, FatVolume, FormatOptions, ReadLimits, Target, locate, write_mbr,
 };
 use tempfile::tempdir;
 
@@ -38,10 +37,7 @@ fn options(fat_type: FatType, cluster_size: Option<u32>) -> FormatOptions {
 fn crowded() -> Tree {
     let mut tree = Tree::new();
     for n in 0..1500 {
-        tree.insert(
-            format!("crowd/common prefix {n}.data"),
-            Some(vec![1; n % 3]),
-        );
+        tree.insert(format!("crowd/common prefix {n}.data"), Some(vec![1; n % 3]));
         tree.insert(format!("crowd/{n}"), Some(vec![2; n % 5]));
     }
     with_directories(tree)
@@ -49,22 +45,14 @@ fn crowded() -> Tree {
 
 fn run(command: &mut Command) -> String {
     let output = command.env("LC_ALL", "C.UTF-8").output().unwrap();
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {text}");
     text
 }
 
 fn fsck(image: &Path) {
-    let text = run(Command::new("/usr/sbin/fsck.vfat")
-        .args(["-n", "-v"])
-        .arg(image));
-    for complaint in [
-        "differ", "wrong", "bad", "Orphan", "Dirty", "dirty", "Auto", "should",
-    ] {
+    let text = run(Command::new("/usr/sbin/fsck.vfat").args(["-n", "-v"]).arg(image));
+    for complaint in ["differ", "wrong", "bad", "Orphan", "Dirty", "dirty", "Auto", "should"] {
         assert!(!text.contains(complaint), "{text}");
     }
 }
@@ -72,19 +60,13 @@ fn fsck(image: &Path) {
 /// Everything on an image as mtools see it.
 fn read_with_mtools(image: &str) -> Tree {
     let directory = tempdir().unwrap();
-    run(Command::new("mcopy")
-        .args(["-s", "-n", "-i", image, "::/"])
-        .arg(directory.path()));
+    run(Command::new("mcopy").args(["-s", "-n", "-i", image, "::/"]).arg(directory.path()));
     read_host(directory.path())
 }
 
 /// Everything on an image as the `fatfs` crate sees it.
 fn read_with_fatfs(image: &Path, extent: Extent) -> Tree {
-    let part = Part {
-        file: open_rw(image),
-        extent,
-        position: 0,
-    };
+    let part = Part { file: open_rw(image), extent, position: 0 };
     let volume = fatfs::FileSystem::new(part, fatfs::FsOptions::new()).unwrap();
     assert_eq!(volume.volume_label(), "NLXTP");
     let mut tree = Tree::new();
@@ -139,27 +121,16 @@ fn fatfs_and_we_read_what_we_build() {
 #[test]
 fn we_read_what_fatfs_builds() {
     let directory = tempdir().unwrap();
-    for (n, (mib, fat_type)) in [
-        (2, FatType::Fat12),
-        (20, FatType::Fat16),
-        (40, FatType::Fat32),
-    ]
-    .into_iter()
-    .enumerate()
+    for (n, (mib, fat_type)) in
+        [(2, FatType::Fat12), (20, FatType::Fat16), (40, FatType::Fat32)].into_iter().enumerate()
     {
         let image = directory.path().join(n.to_string());
-        let mut part = Part {
-            file: new_file(&image, mib * MIB),
-            extent: whole(mib * MIB),
-            position: 0,
-        };
-        let format = fatfs::FormatVolumeOptions::new()
-            .volume_label(*b"OTHER      ")
-            .fat_type(match fat_type {
-                FatType::Fat12 => fatfs::FatType::Fat12,
-                FatType::Fat16 => fatfs::FatType::Fat16,
-                FatType::Fat32 => fatfs::FatType::Fat32,
-            });
+        let mut part = Part { file: new_file(&image, mib * MIB), extent: whole(mib * MIB), position: 0 };
+        let format = fatfs::FormatVolumeOptions::new().volume_label(*b"OTHER      ").fat_type(match fat_type {
+            FatType::Fat12 => fatfs::FatType::Fat12,
+            FatType::Fat16 => fatfs::FatType::Fat16,
+            FatType::Fat32 => fatfs::FatType::Fat32,
+        });
         fatfs::format_volume(&mut part, format).unwrap();
         let mut tree = basic_sample(2048);
         // It reuses an entry that differs in case.
@@ -194,11 +165,7 @@ fn fsck_and_mtools_accept_what_we_build() {
         build_file(&image, &tree, options(fat_type, cluster_size), mib * MIB);
         fsck(&image);
         assert_same(&read_with_mtools(image.to_str().unwrap()), &tree);
-        let label = run(Command::new("mlabel")
-            .arg("-s")
-            .arg("-i")
-            .arg(&image)
-            .arg("::"));
+        let label = run(Command::new("mlabel").arg("-s").arg("-i").arg(&image).arg("::"));
         assert!(label.contains("NLXTP"), "{label}");
     }
 }
@@ -212,11 +179,7 @@ fn crowded_directories_and_roots() {
     for n in 0..1000 {
         tree.insert(format!("in the root {n}"), Some(vec![3; n % 7]));
     }
-    for (mib, fat_type) in [
-        (7, FatType::Fat12),
-        (20, FatType::Fat16),
-        (50, FatType::Fat32),
-    ] {
+    for (mib, fat_type) in [(7, FatType::Fat12), (20, FatType::Fat16), (50, FatType::Fat32)] {
         let image = directory.path().join(mib.to_string());
         build_file(&image, &tree, options(fat_type, None), mib * MIB);
         fsck(&image);
@@ -283,10 +246,7 @@ fn we_read_what_mkfs_and_mcopy_build() {
     for (n, (len, arguments)) in variants.into_iter().enumerate() {
         let image = directory.path().join(n.to_string());
         run(Command::new("truncate").args(["-s", len]).arg(&image));
-        run(Command::new("/usr/sbin/mkfs.vfat")
-            .args(["-n", "JUDGE"])
-            .args(arguments)
-            .arg(&image));
+        run(Command::new("/usr/sbin/mkfs.vfat").args(["-n", "JUDGE"]).args(arguments).arg(&image));
         let mut copy = Command::new("mcopy");
         copy.args(["-s", "-i"]).arg(&image);
         for entry in std::fs::read_dir(&source).unwrap() {
@@ -309,9 +269,7 @@ fn we_read_a_small_fat32() {
     let directory = tempdir().unwrap();
     let image = directory.path().join("image");
     drop(new_file(&image, 20 * MIB));
-    run(Command::new("/usr/sbin/mkfs.vfat")
-        .args(["-F", "32", "-n", "JUDGE"])
-        .arg(&image));
+    run(Command::new("/usr/sbin/mkfs.vfat").args(["-F", "32", "-n", "JUDGE"]).arg(&image));
     let file = open_rw(&image);
     let extent = locate(&file).unwrap();
     assert_same(&read_tree(&file, extent).unwrap(), &Tree::new());

@@ -2,27 +2,33 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::io::Write;
 use std::path::Path;
 
+use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::limits::Limits;
-use rextfv_core::operations::DownloadReport;
-use rextfv_core::shared_directory::{Content, Entry, LeftOut, Visitor};
+use rextfv_core::operations::{ChangedFile, ContentProblem, DownloadReport};
+use rextfv_core::shared_directory::{Attributes, Content, Entry, LeftOut, Visitor};
+use tar::{EntryType, Header};
 
-use crate::control::Control;
-use crate::error::{Error, Result};
+use super::encoder::Encoder;
+use super::source::CHUNK;
+use super::tar_header::BLOCK;
+use crate::control::{Control, Progress};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The format of an archive that is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutputFormat {
-    /// tar in gzip, with this level from 0 to 9.
+    /// tar in gzip.
     TarGz {
         /// 0 stores, 1 is fastest, 9 smallest.
         level: u32,
     },
     /// Plain tar.
     Tar,
-    /// tar in Zstandard, with this level from 1 to 22.
+    /// tar in Zstandard.
     TarZst {
         /// 1 is fastest, 22 smallest.
         level: i32,
@@ -36,51 +42,208 @@ impl Default for OutputFormat {
 }
 
 impl OutputFormat {
-    /// The format that an archive's file name asks for; tar.gz where it asks for none.
+    /// The format that an archive's file name asks for: `.tar`, `.tar.zst` and `.tzst`, upper case
+    /// or lower; tar.gz for every other name.
     pub fn from_path(path: &Path) -> Self {
-        let _ = path;
-        Self::default()
+        let name = path.file_name().unwrap_or_default().to_ascii_lowercase();
+        let name = name.as_encoded_bytes();
+        if name.ends_with(b".tar") {
+            Self::Tar
+        } else if name.ends_with(b".tar.zst") || name.ends_with(b".tzst") {
+            Self::TarZst { level: 3 }
+        } else {
+            Self::default()
+        }
     }
 }
 
 /// Makes an archive of what a walk shows it.
+///
+/// The archive is well-formed whatever the shared directory does meanwhile: a file has as many
+/// bytes as its entry said, and the report tells where that is not the whole truth. Everything
+/// belongs to user and group 0, without names, and the same content gives the same archive. What is
+/// written is GNU tar's format, which keeps every byte of every name.
+///
+/// Only [`finish`](Self::finish) completes it. A packer that is dropped leaves an archive that is
+/// recognisably truncated.
 pub struct Packer<'c, 'p, W: Write> {
-    sink: W,
+    encoder: Encoder<W>,
     control: &'c Control<'p>,
+    limits: Limits,
+    total: Option<u64>,
+    top: Attributes,
+    any_entry: bool,
+    report: DownloadReport,
+    chunk: Box<[u8]>,
+}
+
+impl<W: Write> fmt::Debug for Packer<'_, '_, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packer").field("report", &self.report).finish_non_exhaustive()
+    }
 }
 
 impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
     /// Begins an archive.
     ///
     /// # Errors
-    /// The sink could not be written.
+    /// [`ErrorKind::InvalidInput`] if there is no such compression level.
     pub fn new(format: OutputFormat, sink: W, control: &'c Control<'p>) -> Result<Self> {
-        let _ = format;
-        Ok(Self { sink, control })
+        Ok(Self {
+            encoder: Encoder::new(format, sink)?,
+            control,
+            limits: Limits::DEFAULT,
+            total: None,
+            top: Attributes { mode: 0o755, modified: 0 },
+            any_entry: false,
+            report: DownloadReport::default(),
+            chunk: vec![0; CHUNK].into(),
+        })
     }
 
-    /// The same with other bounds than [`Limits::DEFAULT`].
+    /// The same with other bounds than [`Limits::DEFAULT`]: a guest can make a file of any size
+    /// without writing it.
     #[must_use]
-    pub fn with_limits(self, limits: Limits) -> Self {
-        let _ = limits;
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
     /// The same with the number of bytes to come, for the reports of progress.
     #[must_use]
-    pub fn with_total(self, total: Option<u64>) -> Self {
-        let _ = total;
+    pub fn with_total(mut self, total: Option<u64>) -> Self {
+        self.total = total;
         self
     }
 
-    /// Completes the archive and says what it holds. A packer that is dropped instead leaves an
-    /// archive that every reader will call truncated.
+    /// The same with these attributes for the shared directory itself, which otherwise has the
+    /// mode 0755 and a time of 0.
+    #[must_use]
+    pub fn with_top(mut self, attributes: Attributes) -> Self {
+        self.top = attributes;
+        self
+    }
+
+    /// Completes the archive and says what it holds.
     ///
     /// # Errors
-    /// The sink could not be written.
-    pub fn finish(self) -> Result<DownloadReport> {
-        let _ = (self.sink, self.control);
-        todo!()
+    /// The sink could not be written, or the operation was cancelled.
+    pub fn finish(mut self) -> Result<DownloadReport> {
+        self.begin()?;
+        self.control.check()?;
+        self.encoder.write(&[0; 2 * BLOCK])?;
+        self.report.archive_bytes = self.encoder.finish()?;
+        let done = self.report.bytes;
+        self.control.report(Progress::Packing { done, total: Some(done) })?;
+        Ok(self.report)
+    }
+
+    /// Writes the entry of the shared directory itself, which comes first.
+    fn begin(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.any_entry, true) {
+            return Ok(());
+        }
+        let root = EntryPath::root();
+        self.header(&root, EntryType::Directory, self.top, 0, None)
+    }
+
+    /// Counts one more entry against the limits.
+    fn count_entry(&mut self, entry: &Entry) -> Result<()> {
+        self.begin()?;
+        let report = &self.report;
+        let met = report.files + report.directories + report.symlinks;
+        if met >= self.limits.entries {
+            let message = format!("the shared directory has more than {} entries", self.limits.entries);
+            return Err(refuse(message, entry));
+        }
+        self.control.report(Progress::Packing { done: report.bytes, total: self.total })
+    }
+
+    fn header(
+        &mut self,
+        path: &EntryPath,
+        kind: EntryType,
+        attributes: Attributes,
+        size: u64,
+        target: Option<&[u8]>,
+    ) -> Result<()> {
+        let mut spelt = [b"./", path.as_bytes()].concat();
+        if kind == EntryType::Directory && !path.is_root() {
+            spelt.push(b'/');
+        }
+        let mut header = new_header(kind, size);
+        header.set_mode(attributes.mode & 0o777);
+        set_modified(&mut header, attributes.modified);
+        if let Some(target) = target {
+            self.long_name(EntryType::GNULongLink, target)?;
+            fill(&mut header.as_old_mut().linkname, target);
+        }
+        self.long_name(EntryType::GNULongName, &spelt)?;
+        fill(&mut header.as_old_mut().name, &spelt);
+        header.set_cksum();
+        self.encoder.write(header.as_bytes())
+    }
+
+    /// Writes GNU tar's extra header for a name that does not fit with the NUL that ends it.
+    fn long_name(&mut self, kind: EntryType, name: &[u8]) -> Result<()> {
+        if name.len() < 100 {
+            return Ok(());
+        }
+        let length = name.len() as u64 + 1;
+        let mut header = new_header(kind, length);
+        fill(&mut header.as_old_mut().name, b"././@LongLink");
+        header.set_cksum();
+        self.encoder.write(header.as_bytes())?;
+        self.encoder.write(name)?;
+        self.encoder.write(&[0])?;
+        self.pad_to_block(length)
+    }
+
+    fn pad_to_block(&mut self, size: u64) -> Result<()> {
+        let padding = (size.wrapping_neg() % BLOCK as u64) as usize;
+        self.encoder.write(&[0; BLOCK][..padding])
+    }
+
+    /// Writes content of exactly `size` bytes and says what is wrong with it.
+    fn content(&mut self, size: u64, content: &mut dyn Content<Error = Error>) -> Result<Option<ContentProblem>> {
+        let mut left = size;
+        while left > 0 {
+            let most = left.min(CHUNK as u64) as usize;
+            let read = match content.read(&mut self.chunk[..most]) {
+                Ok(0) => return self.zeros(left).map(|()| Some(ContentProblem::Shorter)),
+                Ok(read) => read,
+                Err(error) if is_the_guests_doing(&error) => {
+                    return self.zeros(left).map(|()| Some(ContentProblem::Unreadable));
+                }
+                Err(error) => return Err(error),
+            };
+            self.encoder.write(&self.chunk[..read])?;
+            self.advance(read)?;
+            left -= read as u64;
+        }
+        match content.read(&mut self.chunk[..1]) {
+            Ok(0) => Ok(None),
+            Ok(_) => Ok(Some(ContentProblem::Longer)),
+            // All that was promised is there.
+            Err(error) if is_the_guests_doing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn zeros(&mut self, mut left: u64) -> Result<()> {
+        self.chunk.fill(0);
+        while left > 0 {
+            let most = left.min(CHUNK as u64) as usize;
+            self.encoder.write(&self.chunk[..most])?;
+            self.advance(most)?;
+            left -= most as u64;
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, bytes: usize) -> Result<()> {
+        self.report.bytes += bytes as u64;
+        self.control.report(Progress::Packing { done: self.report.bytes, total: self.total })
     }
 }
 
@@ -88,22 +251,101 @@ impl<W: Write> Visitor for Packer<'_, '_, W> {
     type Error = Error;
 
     fn file(&mut self, entry: &Entry, content: &mut dyn Content<Error = Error>) -> Result<()> {
-        let _ = (entry, content);
-        todo!()
+        self.count_entry(entry)?;
+        let most = self.limits.file_bytes.min(self.limits.total_bytes.saturating_sub(self.report.bytes));
+        if entry.size > most {
+            let message = format!("the file has {} bytes; the limits leave room for {most}", entry.size);
+            return Err(refuse(message, entry));
+        }
+        self.header(&entry.path, EntryType::Regular, entry.attributes, entry.size, None)?;
+        let problem = self.content(entry.size, content)?;
+        self.pad_to_block(entry.size)?;
+        self.report.files += 1;
+        if let Some(problem) = problem {
+            self.report.changed.push(ChangedFile { path: displayable(entry.path.as_bytes()), problem });
+        }
+        Ok(())
     }
 
     fn directory(&mut self, entry: &Entry) -> Result<()> {
-        let _ = entry;
-        todo!()
+        self.count_entry(entry)?;
+        self.header(&entry.path, EntryType::Directory, entry.attributes, 0, None)?;
+        self.report.directories += 1;
+        Ok(())
     }
 
     fn symlink(&mut self, entry: &Entry, target: &[u8]) -> Result<()> {
-        let _ = (entry, target);
-        todo!()
+        self.count_entry(entry)?;
+        self.header(&entry.path, EntryType::Symlink, entry.attributes, 0, Some(target))?;
+        self.report.symlinks += 1;
+        Ok(())
     }
 
     fn left_out(&mut self, left_out: LeftOut) -> Result<()> {
-        let _ = left_out;
-        todo!()
+        self.control.check()?;
+        self.report.left_out.push(left_out);
+        Ok(())
+    }
+}
+
+/// Whether reading failed for what the guest did to its own file; the others can still be had.
+fn is_the_guests_doing(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Changing | ErrorKind::Damaged)
+}
+
+fn refuse(message: String, entry: &Entry) -> Error {
+    Error::new(ErrorKind::Refused, message)
+        .with_object(displayable(entry.path.as_bytes()))
+        .with_hint("remove it in the guest, or raise the limits")
+}
+
+/// A header of GNU tar's, owned by user and group 0, at the time 0.
+fn new_header(kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
+}
+
+/// GNU tar writes times before 1970 as binary numbers with a sign, which the crate does not.
+fn set_modified(header: &mut Header, modified: i64) {
+    match u64::try_from(modified) {
+        Ok(modified) => header.set_mtime(modified),
+        Err(_) => {
+            let field = &mut header.as_old_mut().mtime;
+            field.fill(0xff);
+            field[4..].copy_from_slice(&modified.to_be_bytes());
+        }
+    }
+}
+
+/// Puts as much of a name into a field as fits before a NUL.
+fn fill(field: &mut [u8; 100], name: &[u8]) {
+    let length = name.len().min(99);
+    field[..length].copy_from_slice(&name[..length]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_by_file_name() {
+        for (name, format) in [
+            ("a.tar.gz", OutputFormat::default()),
+            ("a.tgz", OutputFormat::default()),
+            ("a.zip", OutputFormat::default()),
+            ("a", OutputFormat::default()),
+            ("/x.tar/a", OutputFormat::default()),
+            ("a.TAR", OutputFormat::Tar),
+            ("/x/a.tar.zst", OutputFormat::TarZst { level: 3 }),
+            ("a.tzst", OutputFormat::TarZst { level: 3 }),
+        ] {
+            assert_eq!(OutputFormat::from_path(Path::new(name)), format, "{name}");
+        }
     }
 }

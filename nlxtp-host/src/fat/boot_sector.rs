@@ -4,9 +4,7 @@
 //! version 1.03 (Microsoft), pages 7 to 15.
 
 use super::error::FatError;
-use super::geometry::{
-    FatType, Geometry, MAX_FAT12_CLUSTERS, MAX_FAT16_CLUSTERS, MAX_FAT32_CLUSTERS, MEDIA,
-};
+use super::geometry::{FatType, Geometry, MAX_FAT12_CLUSTERS, MAX_FAT16_CLUSTERS, MAX_FAT32_CLUSTERS, MEDIA};
 use super::names::NO_LABEL;
 use super::storage::ReadAt;
 
@@ -19,11 +17,7 @@ impl Geometry {
     ///
     /// # Errors
     /// [`FatError::NotFat`] with what is wrong; [`FatError::Io`].
-    pub(super) fn read(
-        storage: &(impl ReadAt + ?Sized),
-        offset: u64,
-        len: u64,
-    ) -> Result<Self, FatError> {
+    pub(super) fn read(storage: &(impl ReadAt + ?Sized), offset: u64, len: u64) -> Result<Self, FatError> {
         if len < BOOT_SECTOR_LEN as u64 {
             return Err(FatError::not_fat("it is shorter than a boot sector"));
         }
@@ -33,10 +27,7 @@ impl Geometry {
     }
 
     /// Decodes a boot sector of a file system that may take `available` bytes.
-    pub(super) fn decode(
-        sector: &[u8; BOOT_SECTOR_LEN],
-        available: u64,
-    ) -> Result<Self, &'static str> {
+    pub(super) fn decode(sector: &[u8; BOOT_SECTOR_LEN], available: u64) -> Result<Self, &'static str> {
         if sector[510..] != SIGNATURE {
             return Err("the boot sector has no signature 55 AA");
         }
@@ -75,8 +66,7 @@ impl Geometry {
         if fat_sectors == 0 {
             return Err("the allocation table has no sectors");
         }
-        if total_sectors == 0 || u64::from(total_sectors) * u64::from(bytes_per_sector) > available
-        {
+        if total_sectors == 0 || u64::from(total_sectors) * u64::from(bytes_per_sector) > available {
             return Err("the file system is larger than its partition");
         }
         let root_sectors = (root_entries * 32).div_ceil(bytes_per_sector);
@@ -226,9 +216,7 @@ pub(super) fn fs_info(free: u32, next: u32) -> [u8; BOOT_SECTOR_LEN] {
 /// Sectors per track and heads that a BIOS would report for a disk of this
 /// size ("LBA assist" translation).
 pub(super) fn chs_shape(sectors: u32) -> (u16, u16) {
-    let heads = [16u16, 32, 64, 128]
-        .into_iter()
-        .find(|heads| u64::from(sectors) <= 1024 * 63 * u64::from(*heads));
+    let heads = [16u16, 32, 64, 128].into_iter().find(|heads| u64::from(sectors) <= 1024 * 63 * u64::from(*heads));
     (63, heads.unwrap_or(255))
 }
 
@@ -323,14 +311,8 @@ mod tests {
             (16, &[255]),
             (510, &[0]),
         ];
-        let narrow: &[Change] = &[
-            (17, &[0, 0]),
-            (14, &[255, 255]),
-            (19, &[1, 0]),
-            (19, &[0, 0]),
-            (22, &[1, 0]),
-            (22, &[255, 255]),
-        ];
+        let narrow: &[Change] =
+            &[(17, &[0, 0]), (14, &[255, 255]), (19, &[1, 0]), (19, &[0, 0]), (22, &[1, 0]), (22, &[255, 255])];
         let wide: &[Change] = &[
             (17, &[1, 0]),
             (32, &[0; 4]),

@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use super::names::{self, NameProblem};
 use super::slot::{
-    ATTR_DIRECTORY, ATTR_VOLUME_LABEL, DELETED, END, LongName, SLOT_LEN, ShortEntry, Slot,
-    is_long_name_piece,
+    ATTR_DIRECTORY, ATTR_VOLUME_LABEL, DELETED, END, LongName, SLOT_LEN, ShortEntry, Slot, is_long_name_piece,
 };
 
 /// Where a directory's content begins: plain data, to be checked when used.
@@ -50,8 +49,7 @@ impl Entry {
     /// The directory that this entry stands for, or `None` for a file.
     #[must_use]
     pub fn directory(&self) -> Option<Directory> {
-        self.is_dir
-            .then_some(Directory(Start::Cluster(self.first_cluster)))
+        self.is_dir.then_some(Directory(Start::Cluster(self.first_cluster)))
     }
 }
 
@@ -125,10 +123,9 @@ pub(super) fn parse(bytes: &[u8], wide_clusters: bool, root: bool) -> DirListing
                 // they disagree about what case is, and the host can keep
                 // both.
                 Ok(entry) if !seen.insert(entry.name.to_ascii_lowercase()) => {
-                    listing.left_out.push(LeftOut {
-                        name: names::escape(&entry.name),
-                        problem: NameProblem::Duplicate,
-                    });
+                    listing
+                        .left_out
+                        .push(LeftOut { name: names::escape(&entry.name), problem: NameProblem::Duplicate });
                 }
                 Ok(entry) => listing.entries.push(entry),
                 Err(left_out) => listing.left_out.push(left_out),
@@ -152,15 +149,10 @@ fn entry(short: &ShortEntry, long: Option<Vec<u16>>) -> Result<Entry, LeftOut> {
     let short_name = names::decode_short(&short.name, short.case);
     let name = match long {
         None => short_name.clone(),
-        Some(units) => String::from_utf16(&units).map_err(|_| LeftOut {
-            name: names::escape_units(&units),
-            problem: NameProblem::NotUnicode,
-        })?,
+        Some(units) => String::from_utf16(&units)
+            .map_err(|_| LeftOut { name: names::escape_units(&units), problem: NameProblem::NotUnicode })?,
     };
-    names::check_found(&name).map_err(|problem| LeftOut {
-        name: names::escape(&name),
-        problem,
-    })?;
+    names::check_found(&name).map_err(|problem| LeftOut { name: names::escape(&name), problem })?;
     let is_dir = short.attributes & ATTR_DIRECTORY != 0;
     Ok(Entry {
         name,
@@ -180,15 +172,8 @@ mod tests {
     use crate::fat::time::Stamp;
 
     fn short(name: &[u8; 11], attributes: u8) -> Slot {
-        ShortEntry {
-            name: *name,
-            attributes,
-            case: 0,
-            modified: Stamp::from_unix(0),
-            first_cluster: 5,
-            size: 7,
-        }
-        .encode()
+        ShortEntry { name: *name, attributes, case: 0, modified: Stamp::from_unix(0), first_cluster: 5, size: 7 }
+            .encode()
     }
 
     fn file(long: &str, name: &[u8; 11]) -> Vec<u8> {
@@ -270,9 +255,6 @@ mod tests {
         bytes.extend(short(b"LONE       ", ATTR_ARCHIVE));
         let listing = parse(&bytes, false, true);
         assert_eq!(names(&listing), ["LONGNA~1.TXT"]);
-        assert_eq!(
-            problems(&listing),
-            [("a\\u{dc00}", NameProblem::NotUnicode)]
-        );
+        assert_eq!(problems(&listing), [("a\\u{dc00}", NameProblem::NotUnicode)]);
     }
 }

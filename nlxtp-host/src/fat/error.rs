@@ -119,16 +119,11 @@ impl FatError {
     }
 
     pub(super) fn not_fat(reason: impl Into<String>) -> Self {
-        Self::NotFat {
-            reason: reason.into(),
-        }
+        Self::NotFat { reason: reason.into() }
     }
 
     pub(super) fn damaged(damage: Damage, place: impl Into<String>) -> Self {
-        Self::Damaged {
-            damage,
-            place: place.into(),
-        }
+        Self::Damaged { damage, place: place.into() }
     }
 }
 
@@ -181,13 +176,10 @@ impl fmt::Display for Damage {
                 write!(f, "cluster {cluster} is in use and marked bad")
             }
             Self::OversizedFile => f.write_str("a file is larger than the volume"),
-            Self::SharedDirectory { cluster } => write!(
-                f,
-                "the directory at cluster {cluster} contains itself or has two parents"
-            ),
-            Self::SharedClusters => {
-                f.write_str("the files together claim more clusters than there are")
+            Self::SharedDirectory { cluster } => {
+                write!(f, "the directory at cluster {cluster} contains itself or has two parents")
             }
+            Self::SharedClusters => f.write_str("the files together claim more clusters than there are"),
         }
     }
 }

@@ -37,9 +37,7 @@ pub struct FileReader<'v, S> {
 impl<'v, S: ReadAt> FileReader<'v, S> {
     pub(super) fn open(volume: &'v FatVolume<S>, entry: &Entry) -> Result<Self, FatError> {
         if entry.is_dir {
-            return Err(FatError::NotAFile {
-                path: names::escape(&entry.name),
-            });
+            return Err(FatError::NotAFile { path: names::escape(&entry.name) });
         }
         let size = u64::from(entry.size);
         if size > volume.geometry.data_bytes() {

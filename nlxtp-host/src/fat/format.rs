@@ -1,9 +1,7 @@
 //! The shape of a new file system.
 
 use super::error::FatError;
-use super::geometry::{
-    FIRST_CLUSTER, FatType, Geometry, MAX_FAT12_CLUSTERS, MAX_FAT16_CLUSTERS, MAX_FAT32_CLUSTERS,
-};
+use super::geometry::{FIRST_CLUSTER, FatType, Geometry, MAX_FAT12_CLUSTERS, MAX_FAT16_CLUSTERS, MAX_FAT32_CLUSTERS};
 use super::names;
 
 /// Bytes in a sector of a new file system.
@@ -42,18 +40,9 @@ impl FormatOptions {
     /// # Errors
     /// [`FatError::BadName`] if it is no label.
     pub fn new(label: &str) -> Result<Self, FatError> {
-        let label = names::encode_label(label).map_err(|problem| FatError::BadName {
-            name: names::escape(label),
-            problem,
-        })?;
-        Ok(Self {
-            label,
-            volume_id: 0,
-            hidden_sectors: 0,
-            timestamp: 0,
-            cluster_size: None,
-            fat_type: None,
-        })
+        let label =
+            names::encode_label(label).map_err(|problem| FatError::BadName { name: names::escape(label), problem })?;
+        Ok(Self { label, volume_id: 0, hidden_sectors: 0, timestamp: 0, cluster_size: None, fat_type: None })
     }
 
     /// Whether there is a label at all.
@@ -78,9 +67,7 @@ impl FormatOptions {
             }
             for size in [preferred.1].into_iter().chain(sizes.clone()) {
                 let wanted = self.cluster_size.is_none_or(|bytes| bytes == size * SECTOR);
-                let known = |shape: &Geometry| {
-                    shape.fat_type == fat_type && shape.sectors_per_cluster == size
-                };
+                let known = |shape: &Geometry| shape.fat_type == fat_type && shape.sectors_per_cluster == size;
                 if wanted && !shapes.iter().any(known) {
                     shapes.extend(self.shape(fat_type, size, sectors, root_slots));
                 }
@@ -90,13 +77,7 @@ impl FormatOptions {
     }
 
     /// One shape, if it is possible.
-    fn shape(
-        &self,
-        fat_type: FatType,
-        sectors_per_cluster: u32,
-        sectors: u32,
-        root_slots: u32,
-    ) -> Option<Geometry> {
+    fn shape(&self, fat_type: FatType, sectors_per_cluster: u32, sectors: u32, root_slots: u32) -> Option<Geometry> {
         let (fewest, most) = match fat_type {
             FatType::Fat12 => (1, MAX_FAT12_CLUSTERS - MARGIN),
             FatType::Fat16 => (MAX_FAT12_CLUSTERS + MARGIN, MAX_FAT16_CLUSTERS - MARGIN),
@@ -111,10 +92,7 @@ impl FormatOptions {
         };
         let root_sectors = match fat_type {
             FatType::Fat32 => 0,
-            _ => root_slots
-                .max(512)
-                .div_ceil(SLOTS_PER_SECTOR)
-                .checked_next_multiple_of(page)?,
+            _ => root_slots.max(512).div_ceil(SLOTS_PER_SECTOR).checked_next_multiple_of(page)?,
         };
         let root_entries = root_sectors * SLOTS_PER_SECTOR;
         if root_entries > u32::from(u16::MAX) {
@@ -195,10 +173,15 @@ mod tests {
     #[test]
     fn shapes_are_valid_whatever_the_size() {
         let options = FormatOptions::new("X").unwrap();
-        let sizes = (64..200_000)
-            .step_by(97)
-            .chain((200_000..u32::MAX).step_by(3_999_971))
-            .chain([8400, 8401, 32_680, 262_144, 524_288, 1_048_576, u32::MAX]);
+        let sizes = (64..200_000).step_by(97).chain((200_000..u32::MAX).step_by(3_999_971)).chain([
+            8400,
+            8401,
+            32_680,
+            262_144,
+            524_288,
+            1_048_576,
+            u32::MAX,
+        ]);
         for sectors in sizes {
             for slots in [0, 513, 60_000] {
                 let shapes = options.shapes(sectors, slots);

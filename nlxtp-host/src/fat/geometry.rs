@@ -154,8 +154,7 @@ impl Geometry {
     /// Where a cluster begins, or `None` if there is none of this number.
     pub(super) fn cluster_offset(&self, cluster: u32) -> Option<u64> {
         let index = cluster.checked_sub(FIRST_CLUSTER)?;
-        (index < self.cluster_count)
-            .then(|| self.metadata_bytes() + u64::from(index) * u64::from(self.cluster_size()))
+        (index < self.cluster_count).then(|| self.metadata_bytes() + u64::from(index) * u64::from(self.cluster_size()))
     }
 
     /// The label, or `None` if the boot sector says that there is none.

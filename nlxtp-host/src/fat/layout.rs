@@ -9,9 +9,7 @@ use super::names::NameProblem;
 use super::partition::partition_type;
 use super::plan::{FileIndex, Node, NodeId, NodeKind, ROOT, clusters_of, in_clusters, path_of};
 use super::short_names::{self, needs_long_name};
-use super::slot::{
-    ATTR_ARCHIVE, ATTR_DIRECTORY, ATTR_VOLUME_LABEL, SLOT_LEN, ShortEntry, encode_long_name,
-};
+use super::slot::{ATTR_ARCHIVE, ATTR_DIRECTORY, ATTR_VOLUME_LABEL, SLOT_LEN, ShortEntry, encode_long_name};
 use super::storage::WriteAt;
 use super::time::Stamp;
 use super::writer::{Target, Writer};
@@ -84,10 +82,7 @@ impl Layout {
 
     /// Gives the next clusters to a node.
     fn place(&mut self, id: NodeId) -> Result<(), FatError> {
-        let clusters = self
-            .nodes
-            .get(id)
-            .map_or(0, |node| clusters_of(id, node, &self.geometry));
+        let clusters = self.nodes.get(id).map_or(0, |node| clusters_of(id, node, &self.geometry));
         if clusters == 0 {
             return Ok(());
         }
@@ -143,11 +138,7 @@ impl Layout {
         let id = *self.files.get(index.0)?;
         let size = self.file_size(index)?;
         let first = *self.first_clusters.get(id)?;
-        Some(PlannedFile {
-            path: path_of(&self.nodes, id),
-            size,
-            offset: self.geometry.cluster_offset(first),
-        })
+        Some(PlannedFile { path: path_of(&self.nodes, id), size, offset: self.geometry.cluster_offset(first) })
     }
 
     /// All files, in the order in which their data must be written.
@@ -184,8 +175,7 @@ impl Layout {
 
     /// The directories that lie in clusters, in the order of the disk.
     pub(super) fn directories(&self) -> impl Iterator<Item = NodeId> + '_ {
-        (0..self.nodes.len())
-            .filter(|id| self.is_directory(*id) && in_clusters(*id, &self.geometry))
+        (0..self.nodes.len()).filter(|id| self.is_directory(*id) && in_clusters(*id, &self.geometry))
     }
 
     /// The slots of a directory, without the free ones at its end.
@@ -214,9 +204,7 @@ impl Layout {
             bytes.extend(slot(this, attributes, node.modified, first, 0));
             bytes.extend(slot(above, attributes, node.modified, upper, 0));
         }
-        let entries = children
-            .iter()
-            .filter_map(|child| Some((*child, self.nodes.get(*child)?)));
+        let entries = children.iter().filter_map(|child| Some((*child, self.nodes.get(*child)?)));
         let names = entries.clone().map(|(_, child)| child.name.as_str());
         for ((child, node), short) in entries.zip(short_names::assign(names)) {
             if needs_long_name(&node.name) {
@@ -232,10 +220,7 @@ impl Layout {
         }
         // The clusters were counted before the slots were made.
         if bytes.len() != *slots as usize * SLOT_LEN {
-            return Err(FatError::BadName {
-                name: path_of(&self.nodes, id),
-                problem: NameProblem::TooLong,
-            });
+            return Err(FatError::BadName { name: path_of(&self.nodes, id), problem: NameProblem::TooLong });
         }
         Ok(bytes)
     }
@@ -250,20 +235,6 @@ impl Layout {
     }
 }
 
-fn slot(
-    name: [u8; 11],
-    attributes: u8,
-    modified: i64,
-    first_cluster: u32,
-    size: u32,
-) -> [u8; SLOT_LEN] {
-    ShortEntry {
-        name,
-        attributes,
-        case: 0,
-        modified: Stamp::from_unix(modified),
-        first_cluster,
-        size,
-    }
-    .encode()
+fn slot(name: [u8; 11], attributes: u8, modified: i64, first_cluster: u32, size: u32) -> [u8; SLOT_LEN] {
+    ShortEntry { name, attributes, case: 0, modified: Stamp::from_unix(modified), first_cluster, size }.encode()
 }

@@ -151,11 +151,7 @@ fn decode_part(part: &[u8], lower: bool, base: bool, out: &mut String) {
     let used = end.map_or(0, |end| end + 1);
     for (index, byte) in part.iter().copied().take(used).enumerate() {
         // 0xE5 marks a deleted entry, so it is stored as 5 at the beginning.
-        let byte = if base && index == 0 && byte == 5 {
-            0xE5
-        } else {
-            byte
-        };
+        let byte = if base && index == 0 && byte == 5 { 0xE5 } else { byte };
         let c = code_page_437(byte);
         out.push(if lower { c.to_ascii_lowercase() } else { c });
     }
@@ -196,9 +192,7 @@ pub(super) const NO_LABEL: &[u8; 11] = b"NO NAME    ";
 /// The label field for a text, in upper case.
 pub(super) fn encode_label(label: &str) -> Result<[u8; 11], NameProblem> {
     let mut raw = [b' '; 11];
-    let plain = label
-        .bytes()
-        .all(|byte| byte == b' ' || is_short_byte(byte));
+    let plain = label.bytes().all(|byte| byte == b' ' || is_short_byte(byte));
     if label.len() > raw.len() || !plain || label.starts_with(' ') {
         return Err(NameProblem::NotALabel);
     }

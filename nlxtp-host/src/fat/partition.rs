@@ -53,26 +53,17 @@ pub fn locate(storage: &(impl ReadAt + ?Sized)) -> Result<Extent, FatError> {
         0x01 | 0x04 | 0x06 | 0x0B | 0x0C | 0x0E => {}
         0x00 => return Err(FatError::not_fat("the disk has no partition 1")),
         0xEE => {
-            return Err(FatError::not_fat(
-                "the disk has a GPT; a master boot record is needed",
-            ));
+            return Err(FatError::not_fat("the disk has a GPT; a master boot record is needed"));
         }
         _ => {
-            return Err(FatError::not_fat(format!(
-                "partition 1 has the type {kind:#04x}, which is not a FAT type"
-            )));
+            return Err(FatError::not_fat(format!("partition 1 has the type {kind:#04x}, which is not a FAT type")));
         }
     }
     let first = u32_at(&sector, TABLE_AT + 8);
     let blocks = u32_at(&sector, TABLE_AT + 12);
-    let extent = Extent {
-        offset: u64::from(first) * BLOCK,
-        len: u64::from(blocks) * BLOCK,
-    };
+    let extent = Extent { offset: u64::from(first) * BLOCK, len: u64::from(blocks) * BLOCK };
     if first == 0 || blocks == 0 || extent.offset + extent.len > len {
-        return Err(FatError::not_fat(
-            "partition 1 does not lie between the first block and the end of the disk",
-        ));
+        return Err(FatError::not_fat("partition 1 does not lie between the first block and the end of the disk"));
     }
     Ok(extent)
 }
@@ -96,9 +87,7 @@ pub fn write_mbr(
     let end = u64::from(first_lba) + u64::from(sectors);
     if first_lba == 0 || sectors == 0 || end > blocks {
         return Err(FatError::BadGeometry {
-            reason: format!(
-                "a partition of {sectors} blocks from block {first_lba} on a disk of {blocks}"
-            ),
+            reason: format!("a partition of {sectors} blocks from block {first_lba} on a disk of {blocks}"),
         });
     }
     let shape = chs_shape(u32::try_from(blocks).unwrap_or(u32::MAX));
@@ -160,10 +149,7 @@ mod tests {
     fn what_is_written_is_found() {
         let disk = MemoryStorage::zeroed(4 << 20);
         write_mbr(&disk, 2048, 6144, 7, 0x0E).unwrap();
-        let extent = Extent {
-            offset: 1 << 20,
-            len: 3 << 20,
-        };
+        let extent = Extent { offset: 1 << 20, len: 3 << 20 };
         assert_eq!(locate(&disk).unwrap(), extent);
         for (first, sectors) in [(0, 10), (2048, 0), (2048, 6145), (u32::MAX, u32::MAX)] {
             assert!(write_mbr(&disk, first, sectors, 7, 0x0E).is_err());

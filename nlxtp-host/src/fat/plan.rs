@@ -79,18 +79,9 @@ impl Plan {
             name: String::new(),
             parent: ROOT,
             modified: options.timestamp,
-            kind: NodeKind::Directory {
-                children: Vec::new(),
-                slots: u32::from(options.has_label()),
-            },
+            kind: NodeKind::Directory { children: Vec::new(), slots: u32::from(options.has_label()) },
         };
-        Ok(Self {
-            options,
-            partition_len,
-            nodes: vec![root],
-            files: Vec::new(),
-            by_name: HashMap::new(),
-        })
+        Ok(Self { options, partition_len, nodes: vec![root], files: Vec::new(), by_name: HashMap::new() })
     }
 
     /// Adds a directory, modified at these seconds since 1970. For one that is
@@ -117,12 +108,7 @@ impl Plan {
     /// [`FatError::BadName`], [`FatError::Exists`] if the name is taken,
     /// [`FatError::NotADirectory`] if the path goes through a file,
     /// [`FatError::Limit`] for 4 GiB or more and for a full directory.
-    pub fn add_file(
-        &mut self,
-        path: &str,
-        size: u64,
-        modified: i64,
-    ) -> Result<FileIndex, FatError> {
+    pub fn add_file(&mut self, path: &str, size: u64, modified: i64) -> Result<FileIndex, FatError> {
         let size = u32::try_from(size).map_err(|_| FatError::Limit {
             what: "bytes in a file of FAT",
             limit: u64::from(u32::MAX),
@@ -143,10 +129,7 @@ impl Plan {
             self.files.push(node);
             return Ok(FileIndex(self.files.len() - 1));
         }
-        Err(FatError::BadName {
-            name: names::escape(path),
-            problem: names::NameProblem::Empty,
-        })
+        Err(FatError::BadName { name: names::escape(path), problem: names::NameProblem::Empty })
     }
 
     /// Number of files so far.
@@ -162,9 +145,7 @@ impl Plan {
             let node = self.nodes.get(found).filter(|node| node.name == name);
             return match node.map(|node| &node.kind) {
                 Some(NodeKind::Directory { .. }) => Ok(found),
-                Some(NodeKind::File { .. }) => Err(FatError::NotADirectory {
-                    path: path_of(&self.nodes, found),
-                }),
+                Some(NodeKind::File { .. }) => Err(FatError::NotADirectory { path: path_of(&self.nodes, found) }),
                 None => Err(self.exists(parent, name, found)),
             };
         }
@@ -176,24 +157,13 @@ impl Plan {
         self.add(key, name, modified, kind)
     }
 
-    fn add(
-        &mut self,
-        key: (NodeId, String),
-        name: &str,
-        modified: i64,
-        kind: NodeKind,
-    ) -> Result<NodeId, FatError> {
+    fn add(&mut self, key: (NodeId, String), name: &str, modified: i64, kind: NodeKind) -> Result<NodeId, FatError> {
         let (parent, id) = (key.0, self.nodes.len());
-        names::check_new(name).map_err(|problem| FatError::BadName {
-            name: names::escape(name),
-            problem,
-        })?;
+        names::check_new(name).map_err(|problem| FatError::BadName { name: names::escape(name), problem })?;
         let added = slots_for(name);
         let directory = self.nodes.get_mut(parent).map(|node| &mut node.kind);
         let room = match directory {
-            Some(NodeKind::Directory { children, slots })
-                if slots.saturating_add(added) <= MAX_DIRECTORY_SLOTS =>
-            {
+            Some(NodeKind::Directory { children, slots }) if slots.saturating_add(added) <= MAX_DIRECTORY_SLOTS => {
                 *slots += added;
                 children.push(id);
                 true
@@ -207,12 +177,7 @@ impl Plan {
                 place: format!("'{}'", path_of(&self.nodes, parent)),
             });
         }
-        self.nodes.push(Node {
-            name: name.to_owned(),
-            parent,
-            modified,
-            kind,
-        });
+        self.nodes.push(Node { name: name.to_owned(), parent, modified, kind });
         self.by_name.insert(key, id);
         Ok(id)
     }
@@ -254,10 +219,7 @@ impl Plan {
             needed = Some(needed.map_or(bytes, |least| least.min(bytes)));
         }
         match needed {
-            Some(needed) => Err(FatError::TooSmall {
-                needed,
-                available: self.partition_len,
-            }),
+            Some(needed) => Err(FatError::TooSmall { needed, available: self.partition_len }),
             None => Err(FatError::BadGeometry {
                 reason: format!("no FAT of the wanted kind has {} bytes", self.partition_len),
             }),
@@ -297,9 +259,7 @@ pub(super) fn clusters_of(id: NodeId, node: &Node, shape: &Geometry) -> u64 {
 
 fn clusters_needed(nodes: &[Node], shape: &Geometry) -> u64 {
     let clusters = nodes.iter().enumerate();
-    clusters
-        .map(|(id, node)| clusters_of(id, node, shape))
-        .sum()
+    clusters.map(|(id, node)| clusters_of(id, node, shape)).sum()
 }
 
 fn sectors(partition_len: u64) -> Result<u32, FatError> {
@@ -307,9 +267,7 @@ fn sectors(partition_len: u64) -> Result<u32, FatError> {
     // The last clusters of FAT32 have no number beyond this.
     sectors
         .filter(|sectors| *sectors < u32::MAX - FIRST_CLUSTER)
-        .ok_or_else(|| FatError::BadGeometry {
-            reason: format!("{partition_len} bytes are more than FAT can have"),
-        })
+        .ok_or_else(|| FatError::BadGeometry { reason: format!("{partition_len} bytes are more than FAT can have") })
 }
 
 fn components(path: &str) -> impl Iterator<Item = &str> {

@@ -64,9 +64,7 @@ pub(super) fn assign<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Vec<Sh
     // Exact ones first: a generated name must not be in the way of a given.
     let mut taken: HashSet<ShortName> = names.clone().filter_map(exact).collect();
     let mut tails = Tails::default();
-    names
-        .map(|name| exact(name).unwrap_or_else(|| tails.generate(name, &mut taken)))
-        .collect()
+    names.map(|name| exact(name).unwrap_or_else(|| tails.generate(name, &mut taken))).collect()
 }
 
 /// The next free number for each prefix with each extension. The prefix is
@@ -83,10 +81,7 @@ impl Tails {
             let keep = 7 - digits as usize;
             let prefix = base.get(..keep).unwrap_or(&base);
             let first = 10u32.pow(digits - 1);
-            let next = self
-                .0
-                .entry((prefix.to_vec(), extension.clone()))
-                .or_insert(first);
+            let next = self.0.entry((prefix.to_vec(), extension.clone())).or_insert(first);
             // A short base is its own prefix for several lengths of number.
             *next = (*next).max(first);
             while *next < first * 10 {
@@ -132,18 +127,12 @@ mod tests {
     use crate::fat::names::decode_short;
 
     fn short(names: &[&str]) -> Vec<String> {
-        assign(names.iter().copied())
-            .iter()
-            .map(|name| decode_short(name, 0))
-            .collect()
+        assign(names.iter().copied()).iter().map(|name| decode_short(name, 0)).collect()
     }
 
     #[test]
     fn exact_names_stay() {
-        assert_eq!(
-            short(&["A", "README.TXT", "lower.c", "Mixed.Case"]),
-            ["A", "README.TXT", "LOWER.C", "MIXED~1.CAS"]
-        );
+        assert_eq!(short(&["A", "README.TXT", "lower.c", "Mixed.Case"]), ["A", "README.TXT", "LOWER.C", "MIXED~1.CAS"]);
         assert!(!needs_long_name("README.TXT"));
         assert!(needs_long_name("readme.txt"));
         for name in ["A.B.C", ".A", "A ", "A+B", "ÄB", "TOOLONGNAME", "A.LONG"] {
@@ -158,18 +147,8 @@ mod tests {
     #[test]
     fn tails_avoid_given_names() {
         assert_eq!(
-            short(&[
-                "longfile.txt1",
-                "LONGFI~1.TXT",
-                "longfi~2.txt",
-                "longfile.txt2"
-            ]),
-            [
-                "LONGFI~3.TXT",
-                "LONGFI~1.TXT",
-                "LONGFI~2.TXT",
-                "LONGFI~4.TXT"
-            ]
+            short(&["longfile.txt1", "LONGFI~1.TXT", "longfi~2.txt", "longfile.txt2"]),
+            ["LONGFI~3.TXT", "LONGFI~1.TXT", "LONGFI~2.TXT", "LONGFI~4.TXT"]
         );
     }
 
@@ -183,9 +162,7 @@ mod tests {
 
     #[test]
     fn many_names_of_one_prefix_differ() {
-        let names: Vec<String> = (0..32_000)
-            .map(|n| format!("common prefix {n}.data"))
-            .collect();
+        let names: Vec<String> = (0..32_000).map(|n| format!("common prefix {n}.data")).collect();
         let all = assign(names.iter().map(String::as_str));
         let distinct: HashSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), names.len());

@@ -97,9 +97,7 @@ pub(super) fn is_long_name_piece(slot: &Slot) -> bool {
 
 /// The sum over a short name that ties the pieces of a long name to it.
 pub(super) fn checksum(short: &[u8; 11]) -> u8 {
-    short
-        .iter()
-        .fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
+    short.iter().fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
 }
 
 /// Number of pieces for a long name of so many UTF-16 units.
@@ -156,11 +154,7 @@ impl LongName {
             if number == 0 || usize::from(number) > pieces(MAX_NAME_UNITS) {
                 return None;
             }
-            Self {
-                sum,
-                number,
-                pieces: Vec::with_capacity(usize::from(number)),
-            }
+            Self { sum, number, pieces: Vec::with_capacity(usize::from(number)) }
         } else {
             let mut name = before?;
             if number == 0 || name.number.checked_sub(1) != Some(number) || name.sum != sum {
@@ -169,8 +163,7 @@ impl LongName {
             name.number = number;
             name
         };
-        name.pieces
-            .push(UNIT_AT.map(|at| u16::from_le_bytes([slot[at], slot[at + 1]])));
+        name.pieces.push(UNIT_AT.map(|at| u16::from_le_bytes([slot[at], slot[at + 1]])));
         Some(name)
     }
 

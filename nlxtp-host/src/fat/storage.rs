@@ -88,9 +88,7 @@ impl WriteAt for File {
 
 impl ReadAt for [u8] {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let source = range(offset, buf.len())
-            .and_then(|range| self.get(range))
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let source = range(offset, buf.len()).and_then(|range| self.get(range)).ok_or(io::ErrorKind::UnexpectedEof)?;
         buf.copy_from_slice(source);
         Ok(())
     }
@@ -139,9 +137,7 @@ impl ReadAt for MemoryStorage {
 impl WriteAt for MemoryStorage {
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let target = range(offset, buf.len())
-            .and_then(|range| bytes.get_mut(range))
-            .ok_or(io::ErrorKind::WriteZero)?;
+        let target = range(offset, buf.len()).and_then(|range| bytes.get_mut(range)).ok_or(io::ErrorKind::WriteZero)?;
         target.copy_from_slice(buf);
         Ok(())
     }

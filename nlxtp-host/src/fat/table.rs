@@ -57,9 +57,7 @@ impl Table {
 
     /// Whether there is a cluster of this number.
     pub fn has(&self, cluster: u32) -> bool {
-        cluster
-            .checked_sub(FIRST_CLUSTER)
-            .is_some_and(|index| index < self.cluster_count)
+        cluster.checked_sub(FIRST_CLUSTER).is_some_and(|index| index < self.cluster_count)
     }
 
     /// What the table says about a cluster, which must exist.
@@ -70,11 +68,7 @@ impl Table {
         }
         let at = u64::from(cluster) * u64::from(self.fat_type.bits()) / 8;
         let mut bytes = [0; 4];
-        let len = if self.fat_type == FatType::Fat32 {
-            4
-        } else {
-            2
-        };
+        let len = if self.fat_type == FatType::Fat32 { 4 } else { 2 };
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let mut wanted = bytes.get_mut(..len).unwrap_or_default();
         let mut at = at;
@@ -168,32 +162,16 @@ impl Chain {
             let damage = Damage::OutOfRange { cluster: first };
             return Err(FatError::damaged(damage, "first cluster of a chain"));
         }
-        Ok(Self {
-            first,
-            current: first,
-            steps: 0,
-            marker: first,
-            next_mark: 1,
-        })
+        Ok(Self { first, current: first, steps: 0, marker: first, next_mark: 1 })
     }
 
     /// An error at the place that the walk has reached.
     pub fn damaged(&self, damage: Damage) -> FatError {
-        FatError::damaged(
-            damage,
-            format!(
-                "chain from cluster {}, after {} steps",
-                self.first, self.steps
-            ),
-        )
+        FatError::damaged(damage, format!("chain from cluster {}, after {} steps", self.first, self.steps))
     }
 
     /// Goes on to the next cluster; `None` at the end of the chain.
-    pub fn advance(
-        &mut self,
-        table: &Table,
-        storage: &(impl ReadAt + ?Sized),
-    ) -> Result<Option<u32>, FatError> {
+    pub fn advance(&mut self, table: &Table, storage: &(impl ReadAt + ?Sized)) -> Result<Option<u32>, FatError> {
         let cluster = match table.link(storage, self.current)? {
             Link::End => return Ok(None),
             Link::Next(cluster) => cluster,
@@ -266,10 +244,7 @@ mod tests {
         assert_eq!(narrow.count_free(bytes.as_slice()).unwrap(), 1);
 
         let wide = table(FatType::Fat32, 2);
-        let bytes: Vec<u8> = [0, 0, 0xF000_0003u32, 0xFFFF_FFFF]
-            .iter()
-            .flat_map(|e| e.to_le_bytes())
-            .collect();
+        let bytes: Vec<u8> = [0, 0, 0xF000_0003u32, 0xFFFF_FFFF].iter().flat_map(|e| e.to_le_bytes()).collect();
         assert_eq!(follow(&bytes, &wide, 2).unwrap(), [2, 3]);
     }
 

@@ -30,10 +30,7 @@ impl Stamp {
         let date = ((year - 1980) << 9) | (month << 5) | day;
         let time = ((of_day / 3600) << 11) | ((of_day / 60 % 60) << 5) | (of_day % 60 / 2);
         // After the clamp both fit in 16 bits.
-        Self {
-            date: u16::try_from(date).unwrap_or_default(),
-            time: u16::try_from(time).unwrap_or_default(),
-        }
+        Self { date: u16::try_from(date).unwrap_or_default(), time: u16::try_from(time).unwrap_or_default() }
     }
 
     /// Seconds since 1970, or `None` if no such moment exists.
@@ -64,11 +61,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -90,24 +83,9 @@ mod tests {
 
     #[test]
     fn known_moments() {
-        assert_eq!(
-            Stamp::from_unix(FIRST),
-            Stamp {
-                date: 0x21,
-                time: 0
-            }
-        );
-        assert_eq!(
-            Stamp::from_unix(0),
-            Stamp {
-                date: 0x21,
-                time: 0
-            }
-        );
-        let last = Stamp {
-            date: (127 << 9) | (12 << 5) | 31,
-            time: (23 << 11) | (59 << 5) | 29,
-        };
+        assert_eq!(Stamp::from_unix(FIRST), Stamp { date: 0x21, time: 0 });
+        assert_eq!(Stamp::from_unix(0), Stamp { date: 0x21, time: 0 });
+        let last = Stamp { date: (127 << 9) | (12 << 5) | 31, time: (23 << 11) | (59 << 5) | 29 };
         assert_eq!(Stamp::from_unix(i64::MAX), last);
         assert_eq!(last.to_unix(), Some(LAST));
         // 2024-02-29T12:34:56

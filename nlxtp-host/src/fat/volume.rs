@@ -32,12 +32,7 @@ pub struct ReadLimits {
 
 impl Default for ReadLimits {
     fn default() -> Self {
-        Self {
-            max_directory_slots: MAX_DIRECTORY_SLOTS,
-            max_depth: 64,
-            max_path_len: 4096,
-            max_entries: 200_000,
-        }
+        Self { max_directory_slots: MAX_DIRECTORY_SLOTS, max_depth: 64, max_path_len: 4096, max_entries: 200_000 }
     }
 }
 
@@ -70,13 +65,7 @@ impl<S: ReadAt> FatVolume<S> {
         }
         let geometry = Geometry::read(&storage, extent.offset, extent.len)?;
         let table = Table::new(&geometry, extent.offset);
-        Ok(Self {
-            storage,
-            offset: extent.offset,
-            geometry,
-            table,
-            limits,
-        })
+        Ok(Self { storage, offset: extent.offset, geometry, table, limits })
     }
 
     /// The shape of the file system.
@@ -143,10 +132,7 @@ impl<S: ReadAt> FatVolume<S> {
     }
 
     fn read_fixed_root(&self) -> Result<Vec<u8>, FatError> {
-        let slots = self
-            .geometry
-            .root_entries
-            .min(self.limits.max_directory_slots);
+        let slots = self.geometry.root_entries.min(self.limits.max_directory_slots);
         let mut bytes = vec![0; slots as usize * SLOT_LEN];
         let offset = self.offset + self.geometry.root_offset();
         self.storage.read_exact_at(&mut bytes, offset)?;
@@ -169,8 +155,7 @@ impl<S: ReadAt> FatVolume<S> {
             }
             bytes.resize(start + cluster_size.min(limit - start), 0);
             let part = bytes.get_mut(start..).unwrap_or_default();
-            self.storage
-                .read_exact_at(part, self.cluster_offset(cluster)?)?;
+            self.storage.read_exact_at(part, self.cluster_offset(cluster)?)?;
             if directory::has_end(part) {
                 return Ok(bytes);
             }
@@ -182,18 +167,15 @@ impl<S: ReadAt> FatVolume<S> {
     }
 
     fn too_many_slots(&self, place: String) -> FatError {
-        FatError::Limit {
-            what: "slots of 32 bytes",
-            limit: u64::from(self.limits.max_directory_slots),
-            place,
-        }
+        FatError::Limit { what: "slots of 32 bytes", limit: u64::from(self.limits.max_directory_slots), place }
     }
 
     /// Where a cluster lies on the storage.
     pub(super) fn cluster_offset(&self, cluster: u32) -> Result<u64, FatError> {
-        let within = self.geometry.cluster_offset(cluster).ok_or_else(|| {
-            FatError::damaged(Damage::OutOfRange { cluster }, "cluster to be read")
-        })?;
+        let within = self
+            .geometry
+            .cluster_offset(cluster)
+            .ok_or_else(|| FatError::damaged(Damage::OutOfRange { cluster }, "cluster to be read"))?;
         Ok(self.offset + within)
     }
 
@@ -211,20 +193,14 @@ impl<S: ReadAt> FatVolume<S> {
         let mut components = path.split('/').filter(|name| !name.is_empty()).peekable();
         while let Some(name) = components.next() {
             let listing = self.read_dir(directory)?;
-            let entry = find(listing.entries, name).ok_or_else(|| FatError::NotFound {
-                path: names::escape(path),
-            })?;
+            let entry = find(listing.entries, name).ok_or_else(|| FatError::NotFound { path: names::escape(path) })?;
             if components.peek().is_none() {
                 return Ok(entry);
             }
-            directory = entry.directory().ok_or_else(|| FatError::NotADirectory {
-                path: names::escape(path),
-            })?;
+            directory = entry.directory().ok_or_else(|| FatError::NotADirectory { path: names::escape(path) })?;
         }
         // The root directory has no entry.
-        Err(FatError::NotFound {
-            path: names::escape(path),
-        })
+        Err(FatError::NotFound { path: names::escape(path) })
     }
 
     /// As [`FatVolume::lookup`], for a directory; the root's path is empty.
@@ -236,9 +212,7 @@ impl<S: ReadAt> FatVolume<S> {
             return Ok(self.root());
         }
         let entry = self.lookup(path)?;
-        entry.directory().ok_or_else(|| FatError::NotADirectory {
-            path: names::escape(path),
-        })
+        entry.directory().ok_or_else(|| FatError::NotADirectory { path: names::escape(path) })
     }
 
     /// Opens a file for reading from its beginning.
@@ -255,12 +229,7 @@ impl<S: ReadAt> FatVolume<S> {
     ///
     /// # Errors
     /// Those of [`FatVolume::open_file`] and [`FileReader::read`].
-    pub fn read_file_at(
-        &self,
-        entry: &Entry,
-        offset: u64,
-        buf: &mut [u8],
-    ) -> Result<usize, FatError> {
+    pub fn read_file_at(&self, entry: &Entry, offset: u64, buf: &mut [u8]) -> Result<usize, FatError> {
         let mut reader = self.open_file(entry)?;
         reader.skip(offset)?;
         reader.read_full(buf)

@@ -63,15 +63,7 @@ impl<'v, S: ReadAt> Walk<'v, S> {
         let mut visited = HashSet::new();
         // Also for a walk that begins further down: the way up is no child.
         visited.insert(volume.root());
-        Self {
-            volume,
-            next: Some(directory),
-            path: String::new(),
-            levels: Vec::new(),
-            visited,
-            entries: 0,
-            claimed: 0,
-        }
+        Self { volume, next: Some(directory), path: String::new(), levels: Vec::new(), visited, entries: 0, claimed: 0 }
     }
 
     fn step(&mut self) -> Result<Option<WalkItem>, FatError> {
@@ -85,10 +77,7 @@ impl<'v, S: ReadAt> Walk<'v, S> {
             self.path.truncate(level.path_len);
             if let Some(left_out) = level.left_out.next() {
                 let directory = self.path.clone();
-                return Ok(Some(WalkItem::LeftOut {
-                    directory,
-                    left_out,
-                }));
+                return Ok(Some(WalkItem::LeftOut { directory, left_out }));
             }
             if let Some(entry) = level.entries.next() {
                 return self.visit(entry).map(Some);
@@ -113,10 +102,7 @@ impl<'v, S: ReadAt> Walk<'v, S> {
         let mut listing = self.volume.read_dir(directory)?;
         self.claim(listing.clusters)?;
         // Counted before they are visited: they are in memory now.
-        self.entries = self
-            .entries
-            .saturating_add(listing.entries.len())
-            .saturating_add(listing.left_out.len());
+        self.entries = self.entries.saturating_add(listing.entries.len()).saturating_add(listing.left_out.len());
         if self.entries > limits.max_entries {
             return Err(self.limit("entries", limits.max_entries));
         }
@@ -150,10 +136,7 @@ impl<'v, S: ReadAt> Walk<'v, S> {
             let clusters = entry.size.div_ceil(geometry.cluster_size());
             self.claim(u64::from(clusters))?;
         }
-        Ok(WalkItem::Entry {
-            path: self.path.clone(),
-            entry,
-        })
+        Ok(WalkItem::Entry { path: self.path.clone(), entry })
     }
 
     fn claim(&mut self, clusters: u64) -> Result<(), FatError> {
@@ -166,11 +149,7 @@ impl<'v, S: ReadAt> Walk<'v, S> {
     }
 
     fn limit(&self, what: &'static str, limit: usize) -> FatError {
-        FatError::Limit {
-            what,
-            limit: limit as u64,
-            place: format!("'{}'", self.path),
-        }
+        FatError::Limit { what, limit: limit as u64, place: format!("'{}'", self.path) }
     }
 }
 

@@ -47,12 +47,7 @@ pub struct Writer<W> {
 }
 
 impl<W: WriteAt> Writer<W> {
-    pub(super) fn new(
-        layout: Arc<Layout>,
-        storage: W,
-        offset: u64,
-        target: Target,
-    ) -> Result<Self, FatError> {
+    pub(super) fn new(layout: Arc<Layout>, storage: W, offset: u64, target: Target) -> Result<Self, FatError> {
         let needed = layout.geometry.total_bytes();
         let available = storage.len()?.saturating_sub(offset);
         if needed > available {
@@ -142,9 +137,7 @@ impl<W: WriteAt> Writer<W> {
         let source = match self.layout.file(source) {
             Some(file) if written => file,
             _ => {
-                return Err(FatError::WrongOrder {
-                    reason: "a file is to be copied before it is written".to_owned(),
-                });
+                return Err(FatError::WrongOrder { reason: "a file is to be copied before it is written".to_owned() });
             }
         };
         let found = u64::from(source.size);
@@ -176,9 +169,7 @@ impl<W: WriteAt> Writer<W> {
         self.failed = true;
         match size {
             Some(size) => Ok((index, u64::from(size))),
-            None => Err(FatError::WrongOrder {
-                reason: "there is no next file".to_owned(),
-            }),
+            None => Err(FatError::WrongOrder { reason: "there is no next file".to_owned() }),
         }
     }
 
@@ -204,11 +195,7 @@ impl<W: WriteAt> Writer<W> {
     pub fn finish(mut self) -> Result<W, FatError> {
         if self.failed || self.next_file().is_some() {
             return Err(FatError::WrongOrder {
-                reason: format!(
-                    "{} of {} files are written",
-                    self.next_file,
-                    self.layout.file_count()
-                ),
+                reason: format!("{} of {} files are written", self.next_file, self.layout.file_count()),
             });
         }
         let layout = Arc::clone(&self.layout);
@@ -284,12 +271,8 @@ impl<W: WriteAt> Writer<W> {
     fn table(&mut self) -> Result<(), FatError> {
         let layout = Arc::clone(&self.layout);
         let geometry = &layout.geometry;
-        let mut entries = TableEntries {
-            stream: &mut self.stream,
-            fat_type: geometry.fat_type,
-            half: None,
-            written: 0,
-        };
+        let mut entries =
+            TableEntries { stream: &mut self.stream, fat_type: geometry.fat_type, half: None, written: 0 };
         // The media byte with ones; then "cleanly unmounted, no errors".
         entries.push(0x0FFF_FF00 | u32::from(MEDIA))?;
         entries.push(END_OF_CHAIN)?;
@@ -303,8 +286,7 @@ impl<W: WriteAt> Writer<W> {
             entries.push(END_OF_CHAIN)?;
         }
         let written = entries.finish()?;
-        self.stream
-            .zeros(geometry.fat_len().saturating_sub(written))
+        self.stream.zeros(geometry.fat_len().saturating_sub(written))
     }
 }
 

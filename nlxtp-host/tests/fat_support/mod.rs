@@ -7,8 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use nlxtp_host::fat::{
-    Extent, FatError, FatVolume, FormatOptions, Layout, Plan, ReadAt, ReadLimits, Target, WalkItem,
-    WriteAt,
+    Extent, FatError, FatVolume, FormatOptions, Layout, Plan, ReadAt, ReadLimits, Target, WalkItem, WriteAt,
 };
 
 /// Paths with content; `None` is a directory.
@@ -42,14 +41,7 @@ impl Random {
 /// Names and sizes of every kind.
 pub fn sample(cluster_size: usize) -> Tree {
     let mut tree = Tree::new();
-    let sizes = [
-        0,
-        1,
-        cluster_size - 1,
-        cluster_size,
-        cluster_size + 1,
-        3 * cluster_size,
-    ];
+    let sizes = [0, 1, cluster_size - 1, cluster_size, cluster_size + 1, 3 * cluster_size];
     for (n, size) in sizes.into_iter().enumerate() {
         tree.insert(format!("sizes/size {size}.bin"), Some(content(n, size)));
     }
@@ -119,13 +111,7 @@ pub fn plan(tree: &Tree, options: FormatOptions, len: u64) -> Result<Layout, Fat
     plan.finish()
 }
 
-pub fn write(
-    tree: &Tree,
-    layout: &Layout,
-    storage: impl WriteAt,
-    offset: u64,
-    target: Target,
-) -> Result<(), FatError> {
+pub fn write(tree: &Tree, layout: &Layout, storage: impl WriteAt, offset: u64, target: Target) -> Result<(), FatError> {
     let mut writer = layout.writer(storage, offset, target)?;
     for content in tree.values().flatten() {
         writer.write_file(&mut content.as_slice())?;
@@ -207,12 +193,8 @@ pub fn write_host(tree: &Tree, root: &Path) {
 
 /// Compares without printing megabytes.
 pub fn assert_same(found: &Tree, wanted: &Tree) {
-    let only = |a: &Tree, b: &Tree| -> Vec<String> {
-        a.keys()
-            .filter(|path| !b.contains_key(*path))
-            .cloned()
-            .collect()
-    };
+    let only =
+        |a: &Tree, b: &Tree| -> Vec<String> { a.keys().filter(|path| !b.contains_key(*path)).cloned().collect() };
     assert_eq!(only(found, wanted), [""; 0], "too much");
     assert_eq!(only(wanted, found), [""; 0], "missing");
     for (path, content) in wanted {
@@ -231,11 +213,7 @@ impl Read for Part {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let left = self.extent.len.saturating_sub(self.position);
         let len = usize::try_from(left).unwrap().min(buf.len());
-        ReadAt::read_exact_at(
-            &self.file,
-            &mut buf[..len],
-            self.extent.offset + self.position,
-        )?;
+        ReadAt::read_exact_at(&self.file, &mut buf[..len], self.extent.offset + self.position)?;
         self.position += len as u64;
         Ok(len)
     }
