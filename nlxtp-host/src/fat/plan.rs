@@ -1,6 +1,7 @@
 //! The tree that a new file system shall hold, known before its data.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::error::FatError;
 use super::format::{FormatOptions, SECTOR};
@@ -202,7 +203,7 @@ impl Plan {
     /// # Errors
     /// [`FatError::TooSmall`] if it fits in none; [`FatError::BadGeometry`] if
     /// the partition or the wishes in the options allow none.
-    pub fn finish(self) -> Result<Layout, FatError> {
+    pub fn finish(self) -> Result<Arc<Layout>, FatError> {
         let sectors = sectors(self.partition_len)?;
         let root_slots = match self.nodes.first().map(|root| &root.kind) {
             Some(NodeKind::Directory { slots, .. }) => *slots,
@@ -213,7 +214,7 @@ impl Plan {
         for shape in shapes {
             let clusters = clusters_needed(&self.nodes, &shape);
             if clusters <= u64::from(shape.cluster_count) {
-                return Layout::new(&self.options, shape, self.nodes, self.files);
+                return Layout::new(&self.options, shape, self.nodes, self.files).map(Arc::new);
             }
             let bytes = shape.metadata_bytes() + clusters * u64::from(shape.cluster_size());
             needed = Some(needed.map_or(bytes, |least| least.min(bytes)));

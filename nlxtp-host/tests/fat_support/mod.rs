@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use nlxtp_host::fat::{
     Extent, FatError, FatVolume, FormatOptions, Layout, Plan, ReadAt, ReadLimits, Target, WalkItem, WriteAt,
@@ -100,7 +101,7 @@ pub fn with_directories(mut tree: Tree) -> Tree {
     tree
 }
 
-pub fn plan(tree: &Tree, options: FormatOptions, len: u64) -> Result<Layout, FatError> {
+pub fn plan(tree: &Tree, options: FormatOptions, len: u64) -> Result<Arc<Layout>, FatError> {
     let mut plan = Plan::new(options, len)?;
     for (path, content) in tree {
         match content {
@@ -111,7 +112,13 @@ pub fn plan(tree: &Tree, options: FormatOptions, len: u64) -> Result<Layout, Fat
     plan.finish()
 }
 
-pub fn write(tree: &Tree, layout: &Layout, storage: impl WriteAt, offset: u64, target: Target) -> Result<(), FatError> {
+pub fn write(
+    tree: &Tree,
+    layout: &Arc<Layout>,
+    storage: impl WriteAt,
+    offset: u64,
+    target: Target,
+) -> Result<(), FatError> {
     let mut writer = layout.writer(storage, offset, target)?;
     for content in tree.values().flatten() {
         writer.write_file(&mut content.as_slice())?;
@@ -121,7 +128,7 @@ pub fn write(tree: &Tree, layout: &Layout, storage: impl WriteAt, offset: u64, t
 }
 
 /// A new image file with a bare file system.
-pub fn build_file(path: &Path, tree: &Tree, options: FormatOptions, len: u64) -> Layout {
+pub fn build_file(path: &Path, tree: &Tree, options: FormatOptions, len: u64) -> Arc<Layout> {
     let file = new_file(path, len);
     let layout = plan(tree, options, len).unwrap();
     write(tree, &layout, &file, 0, Target::Zeroed).unwrap();
