@@ -129,7 +129,7 @@ impl Status {
         if self.sequence == 0 {
             return Err(StatusRule::SequenceZero);
         }
-        let whole_milliseconds = self.interval.subsec_nanos() % 1_000_000 == 0;
+        let whole_milliseconds = self.interval.subsec_nanos().is_multiple_of(1_000_000);
         if self.interval.is_zero() || self.interval > MAX_INTERVAL || !whole_milliseconds {
             return Err(StatusRule::Interval);
         }
