@@ -54,9 +54,7 @@ fn serve() -> Result<(), Error> {
         survive(mount_system(kind, place).doing(|| format!("mount {place}")));
     }
     let config = configuration()?;
-    for module in &config.modules {
-        survive(load(module).doing(|| format!("load the kernel module {}", module.display())));
-    }
+    load_modules(&config.modules);
     let device = wait_for_disk(&config)?;
     let (shown, place) = (device.display(), config.dir.display());
     fs::create_dir_all(&config.dir).doing(|| format!("make {place}"))?;
@@ -99,11 +97,34 @@ fn configuration() -> Result<Config, Error> {
     Ok(config)
 }
 
+/// Loads the modules in their order. One that needs a later one fails at first, so those that
+/// failed are tried again for as long as that gets any further.
+fn load_modules(modules: &[PathBuf]) {
+    let mut left: Vec<&PathBuf> = modules.iter().collect();
+    loop {
+        let before = left.len();
+        let mut problems = Vec::new();
+        left.retain(|module| match load(module) {
+            Ok(()) => false,
+            Err(problem) => {
+                problems.push(format!("cannot load the kernel module {}: {problem}", module.display()));
+                true
+            }
+        });
+        if left.len() == before {
+            problems.iter().for_each(note);
+            return;
+        }
+    }
+}
+
 fn load(module: &Path) -> io::Result<()> {
+    let file = File::open(module)?;
     let compressed = module.extension().is_some_and(|end| ["xz", "gz", "zst"].iter().any(|known| end == *known));
     let flags = ModuleInitFlags::from_bits_retain(if compressed { COMPRESSED } else { 0 });
-    match finit_module(File::open(module)?, &CString::default(), flags) {
+    match finit_module(file, &CString::default(), flags) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(Errno::ENOENT) => Err(io::Error::other("it needs another module that is not loaded")),
         Err(error) => Err(error.into()),
     }
 }

@@ -119,11 +119,11 @@ impl Run<'_> {
     /// Makes the claim last: after a power cut, the script must be known to have been started.
     fn begin(&mut self) {
         self.record(RunState::Running, false, None);
-        survive(self.claim.status.sync().doing(|| "flush exec_status"));
-        survive(self.claim.shared.sync().doing(|| "flush the shared directory"));
         if self.config.tomato_status {
             self.tomato = survive(TomatoFiles::start(&self.claim.status).doing(|| "make exec_status/running"));
         }
+        survive(self.claim.status.sync().doing(|| "flush exec_status"));
+        survive(self.claim.shared.sync().doing(|| "flush the shared directory"));
     }
 
     /// Keeps outputs and status until the script has ended.

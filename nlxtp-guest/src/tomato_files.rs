@@ -17,13 +17,14 @@ pub struct TomatoFiles {
 }
 
 impl TomatoFiles {
-    /// Makes `running`.
+    /// Makes `running`; that it is there is on the disk when the directory is.
     ///
     /// # Errors
     /// The system's.
     pub fn start(status: &Directory) -> io::Result<Self> {
         let files = Self { running: status.create_file(base_name(tomato::RUNNING))? };
         files.write_time()?;
+        files.running.sync_data()?;
         Ok(files)
     }
 
