@@ -9,9 +9,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use rextfv_core::ids::{ID_DIGITS, RunId};
-use rextfv_core::layout::{RUN_ID, STAGING_DIRECTORY, STATUS_DIRECTORY, choose_start_script};
+use rextfv_core::layout::{RUN_ID, STAGING_DIRECTORY, STATUS_DIRECTORY, choose_start_script, is_start_script};
 
-use crate::directory::{Directory, is_regular};
+use crate::directory::Directory;
 use crate::error::{Doing, Error};
 
 /// What a look at the shared directory found. Monitor and daemon both decide by it.
@@ -45,7 +45,7 @@ pub fn look(shared: &Directory) -> io::Result<Sight> {
         return Ok(Sight::Uploading);
     }
     let mut names = shared.names()?;
-    names.retain(|name| shared.look(name).is_ok_and(|stat| stat.is_some_and(|stat| is_regular(&stat))));
+    names.retain(|name| is_start_script(name.as_bytes()) && shared.holds_file(name));
     let Some(script) = choose_start_script(names.iter().map(|name| name.as_bytes())) else {
         return Ok(Sight::Empty);
     };
@@ -126,9 +126,9 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         assert_eq!(look(&shared).unwrap(), Sight::Empty);
 
-        symlink("/bin/true", at("auto_exec.sh")).unwrap();
+        symlink("nowhere", at("auto_exec.sh")).unwrap();
         fs::create_dir(at("auto_exec.d")).unwrap();
-        assert_eq!(look(&shared).unwrap(), Sight::Empty, "links and directories are no start scripts");
+        assert_eq!(look(&shared).unwrap(), Sight::Empty, "dangling links and directories are no start scripts");
 
         fs::write(at("auto_exec.py"), "").unwrap();
         assert_eq!(look(&shared).unwrap(), Sight::New { script: "auto_exec.py".into(), run: None });

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use nix::libc;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -70,7 +71,7 @@ struct Daemon<'a> {
     /// The one of them that has not claimed its run yet.
     starting: Option<Pid>,
     /// The directory that was looked at last, by device and inode.
-    known: Option<(u64, u64)>,
+    known: Option<(libc::dev_t, libc::ino_t)>,
     settling: Option<Settling>,
     /// After a monitor that failed: the moment for the next try.
     not_before: Option<Instant>,

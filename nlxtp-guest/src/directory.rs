@@ -93,8 +93,8 @@ impl Directory {
     ///
     /// # Errors
     /// The system's.
-    pub fn look(&self, name: impl AsRef<OsStr>) -> io::Result<Option<FileStat>> {
-        match fstatat(&self.0, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+    pub fn look(&self, name: &str) -> io::Result<Option<FileStat>> {
+        match fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::ENOENT) => Ok(None),
             Err(error) => Err(error.into()),
@@ -104,6 +104,11 @@ impl Directory {
     /// Whether anything stands under a name. What cannot be looked at counts as there.
     pub fn holds(&self, name: &str) -> bool {
         !matches!(self.look(name), Ok(None))
+    }
+
+    /// Whether a regular file stands under a name, or a link leads to one.
+    pub fn holds_file(&self, name: impl AsRef<OsStr>) -> bool {
+        fstatat(&self.0, name.as_ref(), AtFlags::empty()).is_ok_and(|stat| is_regular(&stat))
     }
 
     /// All names, without `.` and `..`.
@@ -179,8 +184,7 @@ impl AsFd for Directory {
     }
 }
 
-/// Whether these are a regular file's attributes.
-pub fn is_regular(stat: &FileStat) -> bool {
+fn is_regular(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG
 }
 

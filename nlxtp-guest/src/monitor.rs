@@ -180,6 +180,7 @@ impl Run<'_> {
                 survive(tomato.beat(&self.claim.status, changed).doing(|| "write exec_status/running"));
             }
         } else if self.custom_due && now >= custom_at && self.read_custom() {
+            self.outputs.flush();
             self.record(RunState::Running, false, None);
         }
         let custom_at = self.custom_due.then_some(self.last_record + SHORTEST_GAP);

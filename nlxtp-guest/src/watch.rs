@@ -12,7 +12,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags};
@@ -34,7 +34,7 @@ pub enum Interest {
 
 /// File systems that other machines change without events here: 9p, FUSE (virtiofs too), NFS,
 /// SMB, CIFS, Ceph, VirtualBox's and VMware's shared folders.
-const WITHOUT_EVENTS: [i64; 9] =
+const WITHOUT_EVENTS: [u32; 9] =
     [0x0102_1997, 0x6573_5546, 0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x786f_4256, 0xbacb_acbc];
 
 /// A watch on a directory that may or may not be there.
@@ -111,7 +111,7 @@ impl Watch {
     pub fn descriptors(&self) -> impl Iterator<Item = PollFd<'_>> {
         let events = self.inotify.as_ref().map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN));
         // The mount table is always readable; its changes show as urgent.
-        let mounts = self.mounts.as_ref().map(|file| PollFd::new(file_descriptor(file), PollFlags::POLLPRI));
+        let mounts = self.mounts.as_ref().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI));
         events.into_iter().chain(mounts)
     }
 
@@ -134,12 +134,9 @@ impl Watch {
     }
 }
 
-fn file_descriptor(file: &File) -> BorrowedFd<'_> {
-    file.as_fd()
-}
-
 fn has_events(path: &Path) -> bool {
-    statfs(path).is_ok_and(|stat| !WITHOUT_EVENTS.contains(&stat.filesystem_type().0))
+    // The numbers have 32 bits; the type that holds them differs from machine to machine.
+    statfs(path).is_ok_and(|stat| !WITHOUT_EVENTS.contains(&(stat.filesystem_type().0 as u32)))
 }
 
 #[cfg(test)]

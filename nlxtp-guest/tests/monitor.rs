@@ -170,6 +170,15 @@ fn scripts_are_started_in_every_way_that_works() {
 }
 
 #[test]
+fn a_link_to_a_script_is_a_script() {
+    let share = Share::new();
+    write_script(&share.at("real"), "#!/bin/sh\necho linked\n");
+    std::os::unix::fs::symlink("real", share.at("auto_exec.sh")).unwrap();
+    share.monitor(&[]);
+    assert_eq!(share.read("exec_status/stdout"), "linked\n");
+}
+
+#[test]
 fn a_script_that_cannot_be_started_is_finished_with_a_reason() {
     for (script, code, reason) in [
         ("#!/no/such/interpreter\n", 127, "\"/no/such/interpreter\" is not there"),
