@@ -45,14 +45,7 @@ impl Container {
     pub fn create() -> Self {
         places::require_root();
         let original = places::guest_root();
-        let scratch = places::scratch();
-        remove_leftovers(&scratch);
-        let folder = tempfile::Builder::new()
-            .prefix(&format!("container-{}-", std::process::id()))
-            .tempdir_in(&scratch)
-            .unwrap_or_else(|error| {
-                panic!("cannot make a folder in {}: {error}", scratch.display())
-            });
+        let folder = places::temporary_folder("container");
         let container = Container {
             folder,
             console: Console::new(),
@@ -288,22 +281,6 @@ impl Drop for Container {
                 "--- console of the container:\n{}--- end of the console",
                 self.console.text()
             );
-        }
-    }
-}
-
-/// Removes the copies that killed test processes have left behind.
-fn remove_leftovers(scratch: &Path) {
-    let entries = fs::read_dir(scratch).into_iter().flatten().flatten();
-    for entry in entries {
-        let name = entry.file_name();
-        let owner = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("container-")?.split('-').next());
-        if let Some(owner) = owner
-            && !Path::new("/proc").join(owner).exists()
-        {
-            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }

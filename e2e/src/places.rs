@@ -1,8 +1,10 @@
 //! Where things are: the repository, prepared guests, the programs under test. And what
 //! to do when they are not there.
 
-use std::env;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use tempfile::TempDir;
 
 /// The repository's top folder.
 pub fn repository() -> PathBuf {
@@ -56,16 +58,53 @@ pub fn guest_root() -> PathBuf {
     folder
 }
 
-/// A folder for what a test makes and removes again.
+/// A temporary folder beside the prepared guests, on their file system.
 ///
 /// # Panics
 /// If it cannot be made.
 #[track_caller]
-pub fn scratch() -> PathBuf {
-    let folder = target().join("guests/scratch");
-    std::fs::create_dir_all(&folder)
-        .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
-    folder
+pub fn temporary_folder(kind: &str) -> TempDir {
+    let scratch = target().join("guests/scratch");
+    fs::create_dir_all(&scratch)
+        .unwrap_or_else(|error| panic!("cannot make {}: {error}", scratch.display()));
+    temporary_folder_in(&scratch, kind)
+}
+
+/// A temporary folder whose path is short enough for sockets.
+///
+/// # Panics
+/// If it cannot be made.
+#[track_caller]
+pub fn temporary_folder_for_sockets() -> TempDir {
+    temporary_folder_in(&env::temp_dir(), "nlxtp-e2e")
+}
+
+#[track_caller]
+fn temporary_folder_in(parent: &Path, kind: &str) -> TempDir {
+    remove_leftovers(parent, kind);
+    tempfile::Builder::new()
+        .prefix(&format!("{kind}-{}-", std::process::id()))
+        .tempdir_in(parent)
+        .unwrap_or_else(|error| panic!("cannot make a folder in {}: {error}", parent.display()))
+}
+
+/// Removes the folders that killed test processes have left behind.
+fn remove_leftovers(parent: &Path, kind: &str) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| {
+            let (process, _) = name
+                .strip_prefix(kind)?
+                .strip_prefix('-')?
+                .split_once('-')?;
+            process.parse::<u32>().ok()
+        });
+        if let Some(owner) = owner
+            && !Path::new("/proc").join(owner.to_string()).exists()
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// The `nlxtp` command under test: what `NLXTP` names, else the release build.

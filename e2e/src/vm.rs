@@ -101,10 +101,7 @@ impl Vm {
         let accelerator = options
             .accelerator
             .unwrap_or_else(Accelerator::of_this_machine);
-        let folder = tempfile::Builder::new()
-            .prefix("nlxtp-vm-")
-            .tempdir()
-            .expect("a temporary folder");
+        let folder = places::temporary_folder_for_sockets();
         let in_folder = |name: &str| folder.path().join(name);
         options.initramfs.build(&in_folder("initramfs"));
 
