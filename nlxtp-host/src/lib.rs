@@ -1,1 +1,6 @@
-//! The host side of nlXTP.
+//! The host's side of nlXTP.
+
+pub mod archive;
+pub mod control;
+pub mod error;
+pub mod shared_directory;

@@ -1,0 +1,218 @@
+//! The one error type of the host's side.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use rextfv_core::archive_rules::Refusals;
+
+/// A `Result` of the host's side.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of failure an [`Error`] is.
+///
+/// Later versions may add kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument cannot be used.
+    InvalidInput,
+    /// The archive is of no known format, truncated or corrupt.
+    BadArchive,
+    /// The archive holds entries that are not taken; see [`Error::refusals`].
+    Refused,
+    /// The content does not fit into the target.
+    TooSmall,
+    /// The file, directory or entry is not there.
+    NotFound,
+    /// The target is neither a directory nor a usable disk.
+    NotATarget,
+    /// The target's file system is damaged.
+    Damaged,
+    /// The target was changing while it was read. Trying again may help.
+    Changing,
+    /// The target may not be written, or the caller may not do so.
+    ReadOnly,
+    /// Another process holds the target. Trying again later may help.
+    InUse,
+    /// The guest is on and the target can only be written while it is off.
+    GuestOn,
+    /// The storage is full.
+    NoSpace,
+    /// The deadline has passed.
+    TimedOut,
+    /// The caller has cancelled the operation.
+    Cancelled,
+    /// The upload stands, but the monitor could not be invoked.
+    InvokeFailed,
+    /// Any other failure of the operating system.
+    Io,
+}
+
+impl ErrorKind {
+    /// A stable word for programs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid-input",
+            Self::BadArchive => "bad-archive",
+            Self::Refused => "refused",
+            Self::TooSmall => "too-small",
+            Self::NotFound => "not-found",
+            Self::NotATarget => "not-a-target",
+            Self::Damaged => "damaged",
+            Self::Changing => "changing",
+            Self::ReadOnly => "read-only",
+            Self::InUse => "in-use",
+            Self::GuestOn => "guest-on",
+            Self::NoSpace => "no-space",
+            Self::TimedOut => "timed-out",
+            Self::Cancelled => "cancelled",
+            Self::InvokeFailed => "invoke-failed",
+            Self::Io => "io",
+        }
+    }
+
+    /// Whether the same operation may succeed if it is tried again.
+    pub const fn may_retry(self) -> bool {
+        matches!(self, Self::Changing | Self::InUse)
+    }
+}
+
+/// Why an operation failed: what was done, to which object, and the way out where there is one.
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    /// The file, directory or archive entry that it is about, escaped for showing.
+    object: Option<String>,
+    hint: Option<&'static str>,
+    refusals: Option<Refusals>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error whose message says what was being done and what is wrong.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let inner = Inner { kind, message: message.into(), object: None, hint: None, refusals: None, source: None };
+        Self { inner: Box::new(inner) }
+    }
+
+    /// A failure of the operating system while something was done ("open the disk image").
+    pub fn io(doing: impl fmt::Display, source: io::Error) -> Self {
+        let kind = match source.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            io::ErrorKind::TimedOut => ErrorKind::TimedOut,
+            _ => ErrorKind::Io,
+        };
+        Self::new(kind, format!("cannot {doing}")).with_source(source)
+    }
+
+    /// An archive that holds entries that are not taken.
+    pub fn refused(refusals: Refusals) -> Self {
+        let count = refusals.listed.len() as u64 + refusals.omitted;
+        let entries = if count == 1 { "an entry that is" } else { "entries that are" };
+        let mut error = Self::new(ErrorKind::Refused, format!("the archive holds {entries} not taken"));
+        error.inner.refusals = Some(refusals);
+        error
+    }
+
+    /// The same error about this object: a file, a directory, an entry.
+    #[must_use]
+    pub fn with_object(mut self, object: impl Into<String>) -> Self {
+        self.inner.object.get_or_insert(object.into());
+        self
+    }
+
+    /// The same error about the object at this path.
+    #[must_use]
+    pub fn with_path(self, path: &Path) -> Self {
+        use std::os::unix::ffi::OsStrExt;
+        self.with_object(rextfv_core::entry_path::displayable(path.as_os_str().as_bytes()))
+    }
+
+    /// The same error with a way out.
+    #[must_use]
+    pub fn with_hint(mut self, hint: &'static str) -> Self {
+        self.inner.hint.get_or_insert(hint);
+        self
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.inner.source.get_or_insert(source.into());
+        self
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// The file, directory or archive entry that it is about, escaped for showing.
+    pub fn object(&self) -> Option<&str> {
+        self.inner.object.as_deref()
+    }
+
+    /// The way out, where there is one.
+    pub fn hint(&self) -> Option<&'static str> {
+        self.inner.hint
+    }
+
+    /// The refused entries, for [`ErrorKind::Refused`].
+    pub fn refusals(&self) -> Option<&Refusals> {
+        self.inner.refusals.as_ref()
+    }
+
+    /// Whether the same operation may succeed if it is tried again.
+    pub fn may_retry(&self) -> bool {
+        self.kind().may_retry()
+    }
+}
+
+/// Refused entries that the message itself names; all are in [`Error::refusals`].
+const REFUSALS_IN_MESSAGE: usize = 20;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.inner;
+        if let Some(object) = &inner.object {
+            write!(f, "{object}: ")?;
+        }
+        f.write_str(&inner.message)?;
+        if let Some(source) = &inner.source {
+            write!(f, ": {source}")?;
+        }
+        if let Some(refusals) = &inner.refusals {
+            for refusal in refusals.listed.iter().take(REFUSALS_IN_MESSAGE) {
+                write!(f, "\n  \"{}\": {}", refusal.entry, refusal.reason)?;
+            }
+            let more = refusals.listed.len().saturating_sub(REFUSALS_IN_MESSAGE) as u64 + refusals.omitted;
+            if more > 0 {
+                write!(f, "\n  and {more} more")?;
+            }
+        }
+        if let Some(hint) = inner.hint {
+            write!(f, " ({hint})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({}: {self})", self.inner.kind.word())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,278 @@
+//! A disk as shared directory: a virtual machine's.
+//!
+//! A raw image file or a block device, with an MBR whose partition 1 is a FAT file system, or a
+//! bare FAT. It is read and written in user space; nothing is ever mounted. How an upload replaces
+//! the content is in [`super::disk_replacement`].
+
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+
+use rextfv_core::archive_rules::Manifest;
+use rextfv_core::entry_path::EntryPath;
+use rextfv_core::limits::Limits;
+use rextfv_core::shared_directory::{
+    Attributes, Content, Entry, EntryKind, LeftOut, LeftOutReason, Replacement, Representation, SharedDirectory,
+    Sharing, View, Visitor,
+};
+
+use super::disk_replacement::{self, DiskReplacement};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fat::{self, Extent, FatError, FatVolume, FileReader, ReadLimits, WalkItem};
+
+/// A raw disk image or block device with a FAT file system.
+#[derive(Debug)]
+pub struct DiskImage {
+    path: PathBuf,
+    limits: Limits,
+}
+
+/// What a new disk is like.
+#[derive(Debug, Clone)]
+pub struct DiskOptions {
+    /// Bytes of the whole disk, from 1 MiB + 64 KiB to 2 TiB; rounded down to whole sectors.
+    pub size: u64,
+    /// The volume label: at most 11 characters that FAT allows, turned to upper case.
+    pub label: String,
+}
+
+impl Default for DiskOptions {
+    /// 62 MiB, labelled `NLXTP`.
+    fn default() -> Self {
+        Self { size: 62 << 20, label: rextfv_core::layout::VOLUME_LABEL.into() }
+    }
+}
+
+/// How every file of a FAT is seen: as Linux's own driver shows it.
+const MODE: u32 = 0o755;
+
+impl DiskImage {
+    /// The disk at this path. It is opened anew for each operation.
+    ///
+    /// # Errors
+    /// There is no file or block device at this path, it cannot be read, or it holds no FAT file
+    /// system in partition 1 or as a whole.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let image = Self { path: path.into(), limits: Limits::DEFAULT };
+        image.volume()?;
+        Ok(image)
+    }
+
+    /// Makes a new disk image: a sparse file with an MBR, partition 1 from 1 MiB on, and an empty
+    /// FAT in it.
+    ///
+    /// # Errors
+    /// There is something at this path already, it cannot be written, or size or label cannot be
+    /// used.
+    pub fn create(path: impl Into<PathBuf>, options: &DiskOptions) -> Result<Self> {
+        let path = path.into();
+        disk_replacement::create(&path, options).map_err(|error| error.with_path(&path))?;
+        Self::open(path)
+    }
+
+    /// The same with other bounds on what is read of it.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn volume(&self) -> Result<FatVolume<File>> {
+        let open = || {
+            let file = open_for(&self.path, File::options().read(true))?;
+            let extent = locate(&file)?;
+            FatVolume::open(file, extent, self.read_limits()).map_err(Error::from)
+        };
+        open().map_err(|error: Error| error.with_path(&self.path))
+    }
+
+    fn read_limits(&self) -> ReadLimits {
+        let mut limits = ReadLimits::default();
+        limits.max_depth = self.limits.depth.min(limits.max_depth);
+        limits.max_path_len = self.limits.path_bytes.min(limits.max_path_len);
+        limits.max_entries = usize::try_from(self.limits.entries).unwrap_or(usize::MAX);
+        limits
+    }
+}
+
+/// Opens a disk, and nothing but a regular file or a block device.
+pub(super) fn open_for(path: &Path, options: &std::fs::OpenOptions) -> Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let found = std::fs::metadata(path).map_err(|error| Error::io("open the disk", error))?;
+    if !found.is_file() && !found.file_type().is_block_device() {
+        return Err(Error::new(ErrorKind::NotATarget, "it is neither a regular file nor a block device"));
+    }
+    // Non-blocking, should it have become a FIFO meanwhile.
+    options.clone().custom_flags(libc::O_NONBLOCK).open(path).map_err(|error| Error::io("open the disk", error))
+}
+
+/// Finds the FAT file system, and says what else it may be where there is none.
+pub(super) fn locate(file: &File) -> Result<Extent> {
+    fat::locate(file).map_err(|error| {
+        let mut start = [0; 8];
+        let known = file.read_exact_at(&mut start, 0).ok().and_then(|()| other_format(&start));
+        match known {
+            Some(name) if matches!(error, FatError::NotFat { .. }) => {
+                let message = format!("it is a {name} image; only raw images can be used");
+                Error::new(ErrorKind::NotATarget, message)
+                    .with_hint("convert it: qemu-img convert -O raw OLD NEW")
+            }
+            _ => Error::from(error),
+        }
+    })
+}
+
+fn other_format(start: &[u8; 8]) -> Option<&'static str> {
+    match start {
+        [b'Q', b'F', b'I', 0xfb, ..] => Some("qcow2"),
+        [b'K', b'D', b'M', b'V', ..] => Some("VMDK"),
+        b"vhdxfile" => Some("VHDX"),
+        b"conectix" => Some("VHD"),
+        [b'<', b'<', b'<', b' ', ..] => Some("VDI"),
+        _ => None,
+    }
+}
+
+impl From<FatError> for Error {
+    fn from(error: FatError) -> Self {
+        let may_retry = error.may_retry();
+        match error {
+            FatError::Io(error) => Self::io("read or write the disk", error),
+            FatError::TooSmall { needed, available } => Self::new(
+                ErrorKind::TooSmall,
+                format!("the content needs {needed} bytes on the disk, and it has {available}"),
+            )
+            .with_hint("make a larger one: nlxtp disk create DISK --size SIZE"),
+            FatError::NotFat { .. } => Self::new(ErrorKind::NotATarget, "no FAT file system is found")
+                .with_source(error)
+                .with_hint("make a disk for nlXTP: nlxtp disk create DISK"),
+            FatError::NotFound { .. } | FatError::NotADirectory { .. } | FatError::NotAFile { .. } => {
+                Self::new(ErrorKind::NotFound, error.to_string())
+            }
+            FatError::Limit { .. } => Self::new(ErrorKind::Refused, error.to_string()),
+            FatError::BadName { .. } | FatError::BadGeometry { .. } => Self::new(ErrorKind::InvalidInput, error.to_string()),
+            _ if may_retry => Self::new(ErrorKind::Changing, "the file system was changing or is damaged")
+                .with_source(error)
+                .with_hint("try again while the guest is not writing; fsck.vfat -n tells whether it is damaged"),
+            _ => Self::new(ErrorKind::Damaged, "the file system is damaged").with_source(error),
+        }
+    }
+}
+
+impl SharedDirectory for DiskImage {
+    type Error = Error;
+
+    fn representation(&self) -> Representation {
+        Representation::Fat
+    }
+
+    fn sharing(&self) -> Sharing {
+        Sharing::TakingTurns
+    }
+
+    fn view(&self) -> Result<Box<dyn View<Error = Error> + '_>> {
+        Ok(Box::new(DiskView { volume: self.volume()? }))
+    }
+
+    fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
+        let replacement = DiskReplacement::begin(&self.path, manifest).map_err(|error| error.with_path(&self.path))?;
+        Ok(Box::new(replacement))
+    }
+}
+
+struct DiskView {
+    volume: FatVolume<File>,
+}
+
+fn entry(path: EntryPath, found: &fat::Entry) -> Entry {
+    let (kind, size) =
+        if found.is_dir { (EntryKind::Directory, 0) } else { (EntryKind::File, u64::from(found.size)) };
+    Entry { path, kind, size, attributes: Attributes { mode: MODE, modified: found.modified } }
+}
+
+impl DiskView {
+    fn find(&self, path: &EntryPath) -> Result<Option<fat::Entry>> {
+        let Some(text) = path.as_str() else { return Ok(None) };
+        match self.volume.lookup(text) {
+            Ok(found) => Ok(Some(found)),
+            Err(FatError::NotFound { .. } | FatError::NotADirectory { .. }) => Ok(None),
+            Err(error) => Err(Error::from(error).with_object(path.to_string())),
+        }
+    }
+}
+
+impl View for DiskView {
+    type Error = Error;
+
+    fn entry(&mut self, path: &EntryPath) -> Result<Option<Entry>> {
+        if path.is_root() {
+            let attributes = Attributes { mode: MODE, modified: 0 };
+            return Ok(Some(Entry { path: path.clone(), kind: EntryKind::Directory, size: 0, attributes }));
+        }
+        Ok(self.find(path)?.map(|found| entry(path.clone(), &found)))
+    }
+
+    fn read_at(&mut self, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>> {
+        let Some(found) = self.find(path)?.filter(|found| !found.is_dir) else { return Ok(None) };
+        let length = self.volume.read_file_at(&found, offset, buffer);
+        length.map(Some).map_err(|error| Error::from(error).with_object(path.to_string()))
+    }
+
+    fn top_names(&mut self) -> Result<Vec<Vec<u8>>> {
+        let listing = self.volume.read_dir(self.volume.root())?;
+        let mut names: Vec<_> = listing.entries.into_iter().map(|entry| entry.name.into_bytes()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn walk(&mut self, visitor: &mut dyn Visitor<Error = Error>) -> Result<()> {
+        for item in self.volume.walk(self.volume.root()) {
+            match item? {
+                WalkItem::Entry { path, entry: found } => {
+                    let Ok(path) = EntryPath::parse(path.as_bytes()) else {
+                        visitor.left_out(LeftOut { path, reason: LeftOutReason::UnusableName })?;
+                        continue;
+                    };
+                    let entry = entry(path, &found);
+                    if found.is_dir {
+                        visitor.directory(&entry)?;
+                    } else {
+                        let reader = self.volume.open_file(&found)?;
+                        visitor.file(&entry, &mut FileContent { reader, path: &entry.path })?;
+                    }
+                }
+                WalkItem::LeftOut { directory, left_out } => {
+                    let path = if directory.is_empty() { left_out.name } else { format!("{directory}/{}", left_out.name) };
+                    visitor.left_out(LeftOut { path, reason: LeftOutReason::UnusableName })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct FileContent<'a> {
+    reader: FileReader<'a, File>,
+    path: &'a EntryPath,
+}
+
+impl Content for FileContent<'_> {
+    type Error = Error;
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self.reader.read(buffer).map_err(|error| Error::from(error).with_object(self.path.to_string()))
+    }
+}
+
+/// Whether an error says that there is not enough room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

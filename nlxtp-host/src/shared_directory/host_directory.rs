@@ -1,0 +1,270 @@
+//! A directory of the host as shared directory: a container's.
+//!
+//! The guest's root controls every name and byte in it at any moment. Everything goes through
+//! handles beneath the directory (see [`super::beneath`]); how an upload replaces the content is in
+//! [`super::staging`].
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::FileStat;
+use rextfv_core::archive_rules::Manifest;
+use rextfv_core::entry_path::{EntryPath, displayable};
+use rextfv_core::limits::Limits;
+use rextfv_core::shared_directory::{
+    Content, Entry, EntryKind, LeftOut, LeftOutReason, Replacement, Representation, SharedDirectory, Sharing, View,
+    Visitor,
+};
+
+use super::beneath::{Directory, Found, attributes};
+use super::staging::{self, Staging};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A directory of the host that is a directory of the guest too.
+#[derive(Debug)]
+pub struct HostDirectory {
+    path: PathBuf,
+    limits: Limits,
+}
+
+impl HostDirectory {
+    /// The directory at this path. The path itself is the host's: links in it are followed. It is
+    /// opened anew for each operation, so that a container may be stopped and started meanwhile.
+    ///
+    /// # Errors
+    /// There is no directory at this path, or it cannot be opened.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let directory = Self { path: path.into(), limits: Limits::DEFAULT };
+        directory.handle()?;
+        Ok(directory)
+    }
+
+    /// The same with other bounds on what is read of it.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn handle(&self) -> Result<Directory> {
+        Directory::open(&self.path).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOTDIR) => {
+                Error::new(ErrorKind::NotATarget, "it is not a directory").with_path(&self.path)
+            }
+            _ => Error::io("open the shared directory", error).with_path(&self.path),
+        })
+    }
+}
+
+impl SharedDirectory for HostDirectory {
+    type Error = Error;
+
+    fn representation(&self) -> Representation {
+        Representation::Posix
+    }
+
+    fn sharing(&self) -> Sharing {
+        Sharing::Concurrent
+    }
+
+    fn view(&self) -> Result<Box<dyn View<Error = Error> + '_>> {
+        let root = self.handle()?;
+        staging::recover_if_idle(&root);
+        Ok(Box::new(HostView { root, limits: self.limits }))
+    }
+
+    fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
+        let root = self.handle()?;
+        let staging = Staging::begin(root, manifest).map_err(|error| error.with_path(&self.path))?;
+        Ok(Box::new(staging))
+    }
+}
+
+struct HostView {
+    root: Directory,
+    limits: Limits,
+}
+
+/// What a failure means for the entry at which it happened.
+enum EntryFailure {
+    /// It is not there (any more).
+    Gone,
+    /// It is there, and cannot be had.
+    LeftOut(LeftOutReason),
+    /// The operating system failed otherwise.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for EntryFailure {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE) => Self::Gone,
+            Some(libc::EXDEV) => Self::LeftOut(LeftOutReason::OtherFileSystem),
+            // A component became a link between two looks.
+            Some(libc::ELOOP) => Self::Gone,
+            Some(libc::EACCES | libc::EPERM | libc::EIO | libc::ENXIO | libc::ENAMETOOLONG) => {
+                Self::LeftOut(LeftOutReason::Unreadable)
+            }
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+fn entry(path: EntryPath, kind: EntryKind, size: u64, status: &FileStat) -> Entry {
+    Entry { path, kind, size, attributes: attributes(status) }
+}
+
+fn file_size(status: &FileStat) -> u64 {
+    u64::try_from(status.st_size).unwrap_or(0)
+}
+
+fn read_error(path: &EntryPath, error: io::Error) -> Error {
+    Error::io("read the shared directory", error).with_object(path.to_string())
+}
+
+impl HostView {
+    fn find(&self, path: &EntryPath) -> Result<Option<Found>> {
+        let bytes = if path.is_root() { &b"."[..] } else { path.as_bytes() };
+        match self.root.find(bytes).map_err(EntryFailure::from) {
+            Ok(found) => Ok(Some(found)),
+            Err(EntryFailure::Gone) => Ok(None),
+            Err(EntryFailure::LeftOut(reason)) => Err(Error::new(ErrorKind::ReadOnly, "it cannot be read")
+                .with_source(reason)
+                .with_object(path.to_string())),
+            Err(EntryFailure::Failed(error)) => Err(read_error(path, error)),
+        }
+    }
+
+    /// The names in a directory, if they are no more than the limit on entries.
+    fn names(&self, directory: &Directory, path: &EntryPath) -> Result<Vec<Vec<u8>>> {
+        let limit = usize::try_from(self.limits.entries).unwrap_or(usize::MAX);
+        let names = directory.names(limit.saturating_add(1)).map_err(|error| read_error(path, error))?;
+        if names.len() > limit { Err(too_many(limit as u64)) } else { Ok(names) }
+    }
+}
+
+fn too_many(limit: u64) -> Error {
+    Error::new(ErrorKind::Refused, format!("the shared directory holds more than {limit} entries"))
+        .with_hint("remove what is not needed inside the guest, or raise the limit")
+}
+
+impl View for HostView {
+    type Error = Error;
+
+    fn entry(&mut self, path: &EntryPath) -> Result<Option<Entry>> {
+        Ok(self.find(path)?.and_then(|found| match found {
+            Found::File(_, status) => Some(entry(path.clone(), EntryKind::File, file_size(&status), &status)),
+            Found::Directory(_, status) => Some(entry(path.clone(), EntryKind::Directory, 0, &status)),
+            Found::Symlink(target, status) => {
+                Some(entry(path.clone(), EntryKind::Symlink, target.len() as u64, &status))
+            }
+            Found::Special => None,
+        }))
+    }
+
+    fn read_at(&mut self, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>> {
+        let Some(Found::File(file, _)) = self.find(path)? else { return Ok(None) };
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match file.read_at(&mut buffer[filled..], offset.saturating_add(filled as u64)) {
+                Ok(0) => break,
+                Ok(length) => filled += length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Past what an offset can be, there is nothing.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+                Err(error) => return Err(read_error(path, error)),
+            }
+        }
+        Ok(Some(filled))
+    }
+
+    fn top_names(&mut self) -> Result<Vec<Vec<u8>>> {
+        self.names(&self.root, &EntryPath::root())
+    }
+
+    fn walk(&mut self, visitor: &mut dyn Visitor<Error = Error>) -> Result<()> {
+        struct Level {
+            directory: Directory,
+            path: EntryPath,
+            names: std::vec::IntoIter<Vec<u8>>,
+        }
+        let mut met = 0;
+        let own = self.root.directory(b".").map_err(|error| read_error(&EntryPath::root(), error))?;
+        let names = self.names(&own, &EntryPath::root())?.into_iter();
+        let mut levels = vec![Level { directory: own, path: EntryPath::root(), names }];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.next() else {
+                levels.pop();
+                continue;
+            };
+            met += 1;
+            if met > self.limits.entries {
+                return Err(too_many(self.limits.entries));
+            }
+            let mut leave_out = |shown: String, reason| visitor.left_out(LeftOut { path: shown, reason });
+            let Some(path) = level.path.join(&name) else {
+                leave_out(displayable(&name), LeftOutReason::UnusableName)?;
+                continue;
+            };
+            let found = match level.directory.find(&name).map_err(EntryFailure::from) {
+                Ok(found) => found,
+                Err(EntryFailure::Gone) => {
+                    leave_out(path.to_string(), LeftOutReason::Vanished)?;
+                    continue;
+                }
+                Err(EntryFailure::LeftOut(reason)) => {
+                    leave_out(path.to_string(), reason)?;
+                    continue;
+                }
+                Err(EntryFailure::Failed(error)) => return Err(read_error(&path, error)),
+            };
+            match found {
+                Found::Special => leave_out(path.to_string(), LeftOutReason::Special)?,
+                Found::Symlink(target, status) => {
+                    visitor.symlink(&entry(path, EntryKind::Symlink, target.len() as u64, &status), &target)?;
+                }
+                Found::File(file, status) => {
+                    let entry = entry(path, EntryKind::File, file_size(&status), &status);
+                    visitor.file(&entry, &mut FileContent { file, path: &entry.path })?;
+                }
+                Found::Directory(directory, status) => {
+                    let too_deep = levels.len() >= self.limits.depth || path.as_bytes().len() > self.limits.path_bytes;
+                    if too_deep {
+                        leave_out(path.to_string(), LeftOutReason::TooDeep)?;
+                        continue;
+                    }
+                    visitor.directory(&entry(path.clone(), EntryKind::Directory, 0, &status))?;
+                    let names = self.names(&directory, &path)?.into_iter();
+                    levels.push(Level { directory, path, names });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct FileContent<'a> {
+    file: std::fs::File,
+    path: &'a EntryPath,
+}
+
+impl Content for FileContent<'_> {
+    type Error = Error;
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        loop {
+            match self.file.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map_err(|error| read_error(self.path, error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! How an upload replaces the content of a directory: all of it or nothing.
+//!
+//! `docs/protocol.md` ("Uploading") sets out the steps and what a crash at each of them leaves. The
+//! new content is made in `.nlxtp_upload/new`; renaming that to `commit` is the one moment that
+//! decides, and from there on everything can be finished by whoever comes next.
+
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Gid, Uid, geteuid};
+use rextfv_core::archive_rules::Manifest;
+use rextfv_core::entry_path::EntryPath;
+use rextfv_core::ids::RunId;
+use rextfv_core::layout::{self, STAGING_DIRECTORY};
+use rextfv_core::shared_directory::{Attributes, Content, Replacement};
+
+use super::beneath::{Directory, Found, set_attributes, set_link_owner};
+use crate::error::{Error, ErrorKind, Result};
+
+const STAGING: &[u8] = STAGING_DIRECTORY.as_bytes();
+/// The new content while it is being made.
+const NEW: &[u8] = b"new";
+/// The new content once it counts.
+const COMMIT: &[u8] = b"commit";
+/// The new content once the old one is out of the way.
+const READY: &[u8] = b"ready";
+/// The old content.
+const OLD: &[u8] = b"old";
+
+/// Bytes that are copied at once.
+const COPY_BYTES: usize = 256 * 1024;
+
+/// The new content of a directory, being made.
+pub(super) struct Staging {
+    root: Directory,
+    staging: Directory,
+    new: Directory,
+    /// Whose everything is to be, where that is not this process's user anyway.
+    owner: Option<(Uid, Gid)>,
+    /// Directories get their modes and times last: filling them would change both.
+    directories: Vec<(EntryPath, Attributes)>,
+    /// The directory of the last file: most files come in runs.
+    parent: Option<(EntryPath, Directory)>,
+    buffer: Vec<u8>,
+    committed: bool,
+    _lock: Flock<OwnedFd>,
+}
+
+impl Staging {
+    /// Locks the directory, finishes or removes what an upload that was cut off has left, and
+    /// begins.
+    pub fn begin(root: Directory, manifest: &Manifest) -> Result<Self> {
+        let lock = lock(&root)?.ok_or_else(|| {
+            Error::new(ErrorKind::InUse, "another upload to this directory is under way")
+                .with_hint("wait for it to end and try again")
+        })?;
+        check_space(&root, manifest)?;
+        let doing = |error| Error::io("prepare the upload", error).with_object(STAGING_DIRECTORY);
+        if let Some(staging) = existing(&root).map_err(doing)? {
+            roll_forward(&root, &staging)?;
+            drop(staging);
+            root.remove_tree(STAGING).map_err(doing)?;
+        }
+        root.create_directory(STAGING).map_err(doing)?;
+        let staging = root.directory(STAGING).map_err(doing)?;
+        staging.create_directory(NEW).map_err(doing)?;
+        let new = staging.directory(NEW).map_err(doing)?;
+        let owner = root.owner().map_err(doing)?;
+        let owner = (geteuid().is_root() && owner != (Uid::from_raw(0), Gid::from_raw(0))).then_some(owner);
+        Ok(Self {
+            root,
+            staging,
+            new,
+            owner,
+            directories: Vec::new(),
+            parent: None,
+            buffer: vec![0; COPY_BYTES],
+            committed: false,
+            _lock: lock,
+        })
+    }
+
+    /// The directory that holds `path`, and the last component.
+    fn parent<'a>(&mut self, path: &'a EntryPath) -> Result<(&Directory, &'a [u8])> {
+        let name = path.name().ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the path is empty"))?;
+        let parent = path.parent().unwrap_or_else(EntryPath::root);
+        if parent.is_root() {
+            return Ok((&self.new, name));
+        }
+        if self.parent.as_ref().is_none_or(|(known, _)| *known != parent) {
+            let directory = self.new.directory(parent.as_bytes()).map_err(|error| writing(&parent, error))?;
+            self.parent = Some((parent, directory));
+        }
+        match &self.parent {
+            Some((_, directory)) => Ok((directory, name)),
+            None => Ok((&self.new, name)),
+        }
+    }
+
+    fn create_file(&mut self, path: &EntryPath) -> Result<File> {
+        let (parent, name) = self.parent(path)?;
+        parent.create_file(name).map_err(|error| writing(path, error))
+    }
+
+    fn finish_file(&self, file: &File, path: &EntryPath, attributes: Attributes) -> Result<()> {
+        set_attributes(file.as_fd(), attributes, self.owner).map_err(|error| writing(path, error))
+    }
+
+    fn write_run_id(&mut self, run: RunId) -> io::Result<()> {
+        let mut file = self.new.create_file(layout::RUN_ID.as_bytes())?;
+        file.write_all(format!("{run}\n").as_bytes())?;
+        let attributes = Attributes { mode: 0o644, modified: now() };
+        set_attributes(file.as_fd(), attributes, self.owner)
+    }
+}
+
+fn now() -> i64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_secs()).unwrap_or(0)
+}
+
+fn writing(path: &EntryPath, error: io::Error) -> Error {
+    let error = Error::io("write the new content", error).with_object(path.to_string());
+    if error.kind() == ErrorKind::NoSpace {
+        return error.with_hint("nothing was changed; make room and upload again");
+    }
+    error
+}
+
+/// Takes the lock that keeps uploads of our own apart; `None` if somebody has it.
+fn lock(root: &Directory) -> Result<Option<Flock<OwnedFd>>> {
+    // A handle of its own: the lock goes when it is closed, and with no other.
+    let own = root.directory(b".").map_err(|error| Error::io("lock the shared directory", error))?;
+    match Flock::lock(own.into_fd(), FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(Error::io("lock the shared directory", errno.into())),
+    }
+}
+
+/// Old and new content stand side by side for a while: the new one must fit into what is free.
+fn check_space(root: &Directory, manifest: &Manifest) -> Result<()> {
+    let space = root.free_space().map_err(|error| Error::io("find out how much space is free", error))?;
+    // Every entry costs about a block, for its name and its last part.
+    let needed = manifest.total_bytes.saturating_add(manifest.entries().saturating_mul(space.block_bytes));
+    if needed > space.free_bytes {
+        let message = format!(
+            "the content needs {needed} bytes unpacked and only {} are free beside the old content",
+            space.free_bytes
+        );
+        return Err(Error::new(ErrorKind::TooSmall, message).with_hint("nothing was changed; make room and upload again"));
+    }
+    Ok(())
+}
+
+fn existing(root: &Directory) -> io::Result<Option<Directory>> {
+    match root.directory(STAGING) {
+        Ok(staging) => Ok(Some(staging)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // Not a directory: a guest's mischief.
+        Err(_) => root.remove_tree(STAGING).map(|()| None),
+    }
+}
+
+/// Finishes an upload that was cut off after it counted, unless somebody is just at it.
+///
+/// A view goes on if this fails: there is then no start script, and the status tells what there is.
+pub(super) fn recover_if_idle(root: &Directory) {
+    let Ok(staging) = root.directory(STAGING) else { return };
+    let counts = |name| staging.has(name).unwrap_or(false);
+    if !counts(COMMIT) && !counts(READY) {
+        return;
+    }
+    if let Ok(Some(_lock)) = lock(root) {
+        let _ = roll_forward(root, &staging).and_then(|()| {
+            root.remove_tree(STAGING).map_err(|error| Error::io("finish an upload that was cut off", error))
+        });
+    }
+}
+
+/// Steps 3 to 6: from new content that counts to new content in its place.
+fn roll_forward(root: &Directory, staging: &Directory) -> Result<()> {
+    let doing = |error| Error::io("put the new content in its place", error);
+    let mut swap = Swap { root, staging, unique: 0 };
+    if staging.has(COMMIT).map_err(doing)? {
+        swap.move_old(layout::is_start_script).map_err(doing)?;
+        root.flush_file_system().map_err(doing)?;
+        swap.move_old(|name| name != STAGING).map_err(doing)?;
+        staging.rename_new(COMMIT, staging, READY).map_err(doing)?;
+        root.flush_file_system().map_err(doing)?;
+    }
+    if staging.has(READY).map_err(doing)? {
+        let ready = staging.directory(READY).map_err(doing)?;
+        swap.put_new(&ready, |name| name == layout::RUN_ID.as_bytes()).map_err(doing)?;
+        swap.put_new(&ready, |name| !layout::is_start_script(name)).map_err(doing)?;
+        // Leftovers do no harm; the next upload tries again.
+        let _ = staging.remove_tree(OLD);
+        root.flush_file_system().map_err(doing)?;
+        // The preferred start script last.
+        swap.put_new(&ready, |name| name != layout::START_SCRIPT.as_bytes()).map_err(doing)?;
+        swap.put_new(&ready, |_| true).map_err(doing)?;
+        staging.remove_tree(READY).map_err(doing)?;
+    }
+    Ok(())
+}
+
+/// Moves entries between the top of the shared directory and the staging directory.
+struct Swap<'a> {
+    root: &'a Directory,
+    staging: &'a Directory,
+    unique: u64,
+}
+
+/// Entries that are moved before the directory is read again.
+const BATCH: usize = 10_000;
+
+/// Batches, and entries in the way of one name, after which a guest that keeps making entries is
+/// given up.
+const MOST_TRIES: u32 = 10_000;
+
+impl Swap<'_> {
+    /// Moves what is wanted from the top out of the way.
+    fn move_old(&mut self, wanted: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+        let old = self.old()?;
+        for _ in 0..MOST_TRIES {
+            let names = self.root.names_where(BATCH, &wanted)?;
+            if names.is_empty() {
+                return Ok(());
+            }
+            for name in names {
+                self.root.move_under_free_name(&name, &old, &mut self.unique)?;
+            }
+        }
+        Err(Errno::ENOTEMPTY.into())
+    }
+
+    /// Moves what is wanted of the new content to the top.
+    fn put_new(&mut self, ready: &Directory, wanted: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+        for _ in 0..MOST_TRIES {
+            let names = ready.names_where(BATCH, &wanted)?;
+            if names.is_empty() {
+                return Ok(());
+            }
+            for name in names {
+                match ready.rename_new(&name, self.root, &name) {
+                    // What stands in the way was made by the guest, meanwhile; then once more.
+                    Err(error) if is_in_the_way(&error) => {
+                        self.root.move_under_free_name(&name, &self.old()?, &mut self.unique)?;
+                    }
+                    other => other?,
+                }
+            }
+        }
+        Err(Errno::ENOTEMPTY.into())
+    }
+
+    fn old(&self) -> io::Result<Directory> {
+        match self.staging.create_directory(OLD) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => self.staging.directory(OLD),
+        }
+    }
+}
+
+fn is_in_the_way(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY | libc::EISDIR | libc::ENOTDIR))
+}
+
+impl Replacement for Staging {
+    type Error = Error;
+
+    fn directory(&mut self, path: &EntryPath, attributes: Attributes) -> Result<()> {
+        let (parent, name) = self.parent(path)?;
+        parent.create_directory(name).map_err(|error| writing(path, error))?;
+        self.directories.push((path.clone(), attributes));
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        path: &EntryPath,
+        attributes: Attributes,
+        size: u64,
+        content: &mut dyn Content<Error = Error>,
+    ) -> Result<()> {
+        let mut file = self.create_file(path)?;
+        let mut written = 0;
+        loop {
+            let length = content.read(&mut self.buffer)?;
+            if length == 0 {
+                break;
+            }
+            file.write_all(&self.buffer[..length]).map_err(|error| writing(path, error))?;
+            written += length as u64;
+        }
+        if written != size {
+            let message = format!("the content is {written} bytes long and not {size}");
+            return Err(Error::new(ErrorKind::BadArchive, message).with_object(path.to_string()));
+        }
+        self.finish_file(&file, path, attributes)
+    }
+
+    fn copy(&mut self, path: &EntryPath, existing: &EntryPath, attributes: Attributes) -> Result<()> {
+        let Found::File(mut source, _) =
+            self.new.find(existing.as_bytes()).map_err(|error| writing(existing, error))?
+        else {
+            return Err(Error::new(ErrorKind::Changing, "it vanished from the upload").with_object(existing.to_string()));
+        };
+        let mut file = self.create_file(path)?;
+        io::copy(&mut source, &mut file).map_err(|error| writing(path, error))?;
+        self.finish_file(&file, path, attributes)
+    }
+
+    fn symlink(&mut self, path: &EntryPath, target: &[u8]) -> Result<()> {
+        let owner = self.owner;
+        let (parent, name) = self.parent(path)?;
+        parent.create_symlink(name, target).map_err(|error| writing(path, error))?;
+        set_link_owner(parent, name, owner).map_err(|error| writing(path, error))
+    }
+
+    fn hard_link(&mut self, path: &EntryPath, existing: &EntryPath) -> Result<()> {
+        let failed = |error| writing(path, error);
+        let from_parent = existing.parent().unwrap_or_else(EntryPath::root);
+        let from = if from_parent.is_root() {
+            self.new.directory(b".").map_err(failed)?
+        } else {
+            self.new.directory(from_parent.as_bytes()).map_err(failed)?
+        };
+        let (parent, name) = self.parent(path)?;
+        parent.create_hard_link(name, &from, existing.name().unwrap_or_default()).map_err(failed)
+    }
+
+    fn commit(mut self: Box<Self>, run: RunId) -> Result<()> {
+        self.write_run_id(run).map_err(|error| Error::io("write the run id", error))?;
+        // Innermost first: setting a directory's time must come after its subdirectories were made.
+        for (path, attributes) in self.directories.iter().rev() {
+            let directory = self.new.directory(path.as_bytes()).map_err(|error| writing(path, error))?;
+            directory.set_attributes(*attributes, self.owner).map_err(|error| writing(path, error))?;
+        }
+        let doing = |error| Error::io("flush the new content", error);
+        self.root.flush_file_system().map_err(doing)?;
+        self.staging.rename_new(NEW, &self.staging, COMMIT).map_err(doing)?;
+        self.committed = true;
+        self.root.flush_file_system().map_err(doing)?;
+        roll_forward(&self.root, &self.staging)?;
+        self.root.remove_tree(STAGING).map_err(|error| Error::io("tidy up after the upload", error))?;
+        self.root.flush_file_system().map_err(doing)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.committed {
+            // What is left does no harm; the next upload tries again.
+            let _ = self.root.remove_tree(STAGING);
+        }
+    }
+}

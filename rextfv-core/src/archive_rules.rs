@@ -1,0 +1,559 @@
+//! Which entries of an archive are taken, and what becomes of them.
+//!
+//! An archive is untrusted. [`ManifestBuilder`] is shown every entry as it stands in the archive
+//! and either gives a [`Manifest`], which holds nothing that the target cannot take, or the list of
+//! all refused entries, each with a named reason. Nothing is mended or skipped quietly.
+//! `docs/archive-rules.md` is the same for readers.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::entry_path::{EntryPath, InvalidPath, displayable};
+use crate::fat_names::{self, FatNameProblem};
+use crate::layout;
+use crate::limits::Limits;
+use crate::shared_directory::{Attributes, Representation};
+
+mod links;
+
+/// An entry as an archive describes it, unchecked.
+#[derive(Debug, Clone, Copy)]
+pub struct RawEntry<'a> {
+    /// The path as it is spelt in the archive.
+    pub path: &'a [u8],
+    /// What the archive says that it is.
+    pub kind: RawKind<'a>,
+    /// Bytes of content.
+    pub size: u64,
+    /// Mode bits, including those above 0o777.
+    pub mode: u32,
+    /// Modification time in seconds since 1970, UTC.
+    pub modified: i64,
+    /// Whether the archive gives it an owner or group other than root.
+    pub has_owner: bool,
+}
+
+/// What an archive says that an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RawKind<'a> {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link with this target.
+    Symlink(&'a [u8]),
+    /// Another name of the entry with this path.
+    HardLink(&'a [u8]),
+    /// A character or block device.
+    Device,
+    /// A named pipe.
+    Fifo,
+    /// A sparse file in an encoding of GNU tar's.
+    Sparse,
+    /// An encrypted member.
+    Encrypted,
+    /// Something else.
+    Unknown,
+}
+
+/// Why an entry is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefusalReason {
+    /// The path is absolute, leads upwards or holds a NUL byte.
+    #[error("{0}")]
+    Path(#[from] InvalidPath),
+    /// The archive's top directory is given as something else than a directory.
+    #[error("it stands for the shared directory itself but is no directory")]
+    RootNotDirectory,
+    /// More entries than [`Limits::entries`].
+    #[error("the archive has more than {0} entries")]
+    TooManyEntries(u64),
+    /// The files are together larger than [`Limits::total_bytes`].
+    #[error("the content is larger than {0} bytes unpacked")]
+    TotalTooLarge(u64),
+    /// A file is larger than [`Limits::file_bytes`].
+    #[error("the file is larger than {0} bytes")]
+    FileTooLarge(u64),
+    /// A path is longer than [`Limits::path_bytes`].
+    #[error("the path is longer than {0} bytes")]
+    PathTooLong(usize),
+    /// A component is longer than the 255 bytes that Linux takes.
+    #[error("a name in the path is longer than 255 bytes")]
+    NameTooLong,
+    /// A path has more components than [`Limits::depth`].
+    #[error("the path has more than {0} components")]
+    TooDeep(usize),
+    /// The same path was there before.
+    #[error("the same path appears more than once")]
+    Duplicate,
+    /// The path leads through, or stands for, both a directory and something else.
+    #[error("\"{0}\" is a directory for one entry and something else for another")]
+    NotADirectory(String),
+    /// Devices are never made from an archive.
+    #[error("it is a device")]
+    Device,
+    /// Named pipes are never made from an archive.
+    #[error("it is a named pipe")]
+    Fifo,
+    /// Sparse members are not understood.
+    #[error("it is a sparse member; pack again without --sparse")]
+    Sparse,
+    /// Encrypted members cannot be read.
+    #[error("it is encrypted; pack again without a password")]
+    Encrypted,
+    /// A type of entry that this program does not know.
+    #[error("it is of an unknown type")]
+    Unknown,
+    /// A link's target is empty or longer than 4095 bytes.
+    #[error("the link's target is empty or too long")]
+    LinkTarget,
+    /// A link's target is not a file (or, for a symbolic link, a directory) in the archive.
+    #[error("the link's target \"{0}\" is not in the archive before it")]
+    LinkTargetMissing(String),
+    /// A link leads out of the archive.
+    #[error("the link's target \"{0}\" lies outside the archive")]
+    LinkEscapes(String),
+    /// Links lead to each other, or to a directory that holds them.
+    #[error("the link leads back to itself or to a directory that holds it")]
+    LinkLoop,
+    /// FAT has no symbolic links.
+    #[error("FAT has no symbolic links; --follow-links uploads a copy of the target instead")]
+    SymlinkOnFat,
+    /// FAT has no hard links.
+    #[error("FAT has no hard links; --follow-links uploads a copy of the file instead")]
+    HardLinkOnFat,
+    /// FAT cannot hold a name in the path.
+    #[error("{0}")]
+    FatName(#[from] FatNameProblem),
+    /// FAT takes the path for the same as another one's.
+    #[error("FAT does not tell it apart from \"{0}\"")]
+    CaseCollision(String),
+}
+
+/// One refused entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The path as the archive spells it, escaped for showing.
+    pub entry: String,
+    /// Why it is refused.
+    pub reason: RefusalReason,
+}
+
+/// All that is refused of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusals {
+    /// The refused entries in the archive's order, at most [`Refusals::MOST_LISTED`].
+    pub listed: Vec<Refusal>,
+    /// How many more there are.
+    pub omitted: u64,
+}
+
+impl Refusals {
+    /// Most refusals that are listed one by one.
+    pub const MOST_LISTED: usize = 1000;
+}
+
+/// What is done with links where the target has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LinkPolicy {
+    /// They are refused.
+    #[default]
+    Refuse,
+    /// A link to something in the archive becomes a copy of that.
+    Copy,
+}
+
+/// The rules for one archive and one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveRules {
+    /// What the target can hold.
+    pub representation: Representation,
+    /// What becomes of links where the target has none.
+    pub links: LinkPolicy,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// A file of a [`Manifest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestFile {
+    /// Where it goes.
+    pub path: EntryPath,
+    /// Mode and time.
+    pub attributes: Attributes,
+    /// Bytes of content.
+    pub size: u64,
+    /// Which entry of the archive it is, counted from 0.
+    pub index: u64,
+}
+
+/// A directory of a [`Manifest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestDirectory {
+    /// Where it goes.
+    pub path: EntryPath,
+    /// Mode and time.
+    pub attributes: Attributes,
+}
+
+/// A link of a [`Manifest`], or the copy that takes its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestLink {
+    /// Where it goes.
+    pub path: EntryPath,
+    /// What is made of it.
+    pub kind: ManifestLinkKind,
+    /// Mode and time.
+    pub attributes: Attributes,
+}
+
+/// What is made of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ManifestLinkKind {
+    /// A symbolic link with this target.
+    Symlink(Box<[u8]>),
+    /// Another name of a file of the manifest.
+    HardLink(EntryPath),
+    /// A copy of a file of the manifest.
+    Copy {
+        /// The file that is copied.
+        existing: EntryPath,
+        /// Its bytes.
+        size: u64,
+    },
+}
+
+/// What of an archive the target does not keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Lost {
+    /// Entries whose mode the target cannot hold (all but 0755 on FAT), or that lose their
+    /// set-user-id, set-group-id or sticky bit.
+    pub modes: u64,
+    /// Entries that belong to another user or group than root in the archive. Everything is given
+    /// the owner of the shared directory.
+    pub owners: u64,
+}
+
+/// What an upload will make: checked, and complete.
+///
+/// Made in this order: directories (parents first), files (in the archive's order), links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// Directories, parents before what they hold; also those that the archive only implies.
+    pub directories: Vec<ManifestDirectory>,
+    /// Files in the archive's order.
+    pub files: Vec<ManifestFile>,
+    /// Links and the copies made of links.
+    pub links: Vec<ManifestLink>,
+    /// Entries that belong to the protocol and are left out, escaped for showing.
+    pub left_out: Vec<String>,
+    /// What the target does not keep.
+    pub lost: Lost,
+    /// Bytes of all files and copies together.
+    pub total_bytes: u64,
+}
+
+impl Manifest {
+    /// The name of the start script, if there is one.
+    pub fn start_script(&self) -> Option<&[u8]> {
+        let files = self.files.iter().map(|file| &file.path);
+        let links = self.links.iter().map(|link| &link.path);
+        layout::choose_start_script(files.chain(links).filter_map(top_level_name))
+    }
+
+    /// Directories, files and links together.
+    pub fn entries(&self) -> u64 {
+        (self.directories.len() + self.files.len() + self.links.len()) as u64
+    }
+}
+
+fn top_level_name(path: &EntryPath) -> Option<&[u8]> {
+    let mut components = path.components();
+    components.next().filter(|_| components.next().is_none())
+}
+
+/// What stands at a path so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Node {
+    /// Position in the manifest's directories; given by an entry, not only implied.
+    Directory { index: usize, explicit: bool },
+    /// Position in the manifest's files.
+    File(usize),
+    /// Position in the links that were met.
+    Link(usize),
+}
+
+/// A link as it was met, to be decided when all entries are known.
+#[derive(Debug)]
+struct PendingLink {
+    path: EntryPath,
+    attributes: Attributes,
+    target: PendingTarget,
+}
+
+#[derive(Debug)]
+enum PendingTarget {
+    Symlink(Box<[u8]>),
+    HardLink(EntryPath),
+}
+
+/// Takes the entries of an archive one by one.
+#[derive(Debug)]
+pub struct ManifestBuilder {
+    rules: ArchiveRules,
+    manifest: Manifest,
+    refusals: Refusals,
+    /// By comparison key (see [`ManifestBuilder::key`]): the path as spelt, and what stands there.
+    nodes: BTreeMap<Box<[u8]>, (EntryPath, Node)>,
+    pending_links: Vec<PendingLink>,
+    met: u64,
+}
+
+impl ManifestBuilder {
+    /// A builder that was shown nothing yet.
+    pub fn new(rules: ArchiveRules) -> Self {
+        Self {
+            rules,
+            manifest: Manifest {
+                directories: Vec::new(),
+                files: Vec::new(),
+                links: Vec::new(),
+                left_out: Vec::new(),
+                lost: Lost::default(),
+                total_bytes: 0,
+            },
+            refusals: Refusals { listed: Vec::new(), omitted: 0 },
+            nodes: BTreeMap::new(),
+            pending_links: Vec::new(),
+            met: 0,
+        }
+    }
+
+    /// Takes the next entry. Returns `false` once a limit on the whole archive is exceeded: then
+    /// there is no use in reading on.
+    pub fn add(&mut self, entry: &RawEntry<'_>) -> bool {
+        let index = self.met;
+        self.met += 1;
+        if self.met > self.rules.limits.entries {
+            self.refuse(entry.path, RefusalReason::TooManyEntries(self.rules.limits.entries));
+            return false;
+        }
+        match self.take(entry, index) {
+            Ok(()) => true,
+            Err(reason) => {
+                let ends = matches!(reason, RefusalReason::TotalTooLarge(_));
+                self.refuse(entry.path, reason);
+                !ends
+            }
+        }
+    }
+
+    /// Decides about the links and returns what an upload will make.
+    ///
+    /// # Errors
+    /// All refused entries.
+    pub fn finish(mut self) -> Result<Manifest, Refusals> {
+        self.decide_links();
+        if !self.refusals.listed.is_empty() {
+            return Err(self.refusals);
+        }
+        self.manifest.directories.sort_unstable_by(|a, b| a.path.components().cmp(b.path.components()));
+        Ok(self.manifest)
+    }
+
+    fn refuse(&mut self, raw_path: &[u8], reason: RefusalReason) {
+        if self.refusals.listed.len() < Refusals::MOST_LISTED {
+            self.refusals.listed.push(Refusal { entry: displayable(raw_path), reason });
+        } else {
+            self.refusals.omitted += 1;
+        }
+    }
+
+    fn take(&mut self, entry: &RawEntry<'_>, index: u64) -> Result<(), RefusalReason> {
+        let path = EntryPath::parse(entry.path)?;
+        if path.is_root() {
+            let is_directory = entry.kind == RawKind::Directory;
+            return if is_directory { Ok(()) } else { Err(RefusalReason::RootNotDirectory) };
+        }
+        if layout::is_reserved(&path) {
+            self.manifest.left_out.push(displayable(entry.path));
+            return Ok(());
+        }
+        self.check_path(&path)?;
+        let attributes = self.attributes(entry, &path);
+        match entry.kind {
+            RawKind::Directory => self.add_directory(&path, attributes, true).map(|_| ()),
+            RawKind::File => self.add_file(path, attributes, entry.size, index),
+            RawKind::Symlink(target) => {
+                if target.is_empty() || target.len() > 4095 || target.contains(&0) {
+                    return Err(RefusalReason::LinkTarget);
+                }
+                self.check_links_allowed(RefusalReason::SymlinkOnFat)?;
+                self.add_link(path, attributes, PendingTarget::Symlink(target.into()))
+            }
+            RawKind::HardLink(target) => {
+                self.check_links_allowed(RefusalReason::HardLinkOnFat)?;
+                let existing = EntryPath::parse(target)?;
+                self.add_link(path, attributes, PendingTarget::HardLink(existing))
+            }
+            RawKind::Device => Err(RefusalReason::Device),
+            RawKind::Fifo => Err(RefusalReason::Fifo),
+            RawKind::Sparse => Err(RefusalReason::Sparse),
+            RawKind::Encrypted => Err(RefusalReason::Encrypted),
+            RawKind::Unknown => Err(RefusalReason::Unknown),
+        }
+    }
+
+    fn check_path(&self, path: &EntryPath) -> Result<(), RefusalReason> {
+        let limits = &self.rules.limits;
+        if path.as_bytes().len() > limits.path_bytes {
+            return Err(RefusalReason::PathTooLong(limits.path_bytes));
+        }
+        if path.components().count() > limits.depth {
+            return Err(RefusalReason::TooDeep(limits.depth));
+        }
+        match self.rules.representation {
+            Representation::Fat => path.components().try_for_each(|name| fat_names::check(name).map(|_| ()))?,
+            Representation::Posix => {
+                if path.components().any(|name| name.len() > 255) {
+                    return Err(RefusalReason::NameTooLong);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_links_allowed(&self, otherwise: RefusalReason) -> Result<(), RefusalReason> {
+        let has_links = self.rules.representation == Representation::Posix;
+        if has_links || self.rules.links == LinkPolicy::Copy { Ok(()) } else { Err(otherwise) }
+    }
+
+    fn attributes(&mut self, entry: &RawEntry<'_>, path: &EntryPath) -> Attributes {
+        let kept = match self.rules.representation {
+            Representation::Fat => entry.mode & 0o7777 == 0o755,
+            Representation::Posix => entry.mode & 0o7000 == 0,
+        };
+        self.manifest.lost.modes += u64::from(!kept);
+        self.manifest.lost.owners += u64::from(entry.has_owner);
+        let mut mode = entry.mode & 0o777;
+        // A start script is there to be started; some archivers do not record modes.
+        if entry.kind == RawKind::File && top_level_name(path).is_some_and(layout::is_start_script) {
+            mode |= 0o555;
+        }
+        Attributes { mode, modified: entry.modified }
+    }
+
+    /// What two paths have in common exactly if the target takes them for the same.
+    fn key(&self, path: &EntryPath) -> Box<[u8]> {
+        match (self.rules.representation, path.as_str()) {
+            (Representation::Fat, Some(text)) => fat_names::fold(text).into_bytes().into(),
+            _ => path.as_bytes().into(),
+        }
+    }
+
+    fn node(&self, path: &EntryPath) -> Option<&(EntryPath, Node)> {
+        self.nodes.get(&self.key(path))
+    }
+
+    /// Adds a directory and those above it, as far as they are not there.
+    fn add_directory(&mut self, path: &EntryPath, attributes: Attributes, explicit: bool) -> Result<(), RefusalReason> {
+        let key = self.key(path);
+        match self.nodes.get_mut(&key) {
+            Some((spelt, _)) if *spelt != *path => {
+                return Err(RefusalReason::CaseCollision(displayable(spelt.as_bytes())));
+            }
+            Some((_, Node::Directory { index, explicit: known })) => {
+                if explicit {
+                    self.manifest.directories[*index].attributes = attributes;
+                    *known = true;
+                }
+                return Ok(());
+            }
+            Some(_) => return Err(RefusalReason::NotADirectory(displayable(path.as_bytes()))),
+            None => {}
+        }
+        self.add_parents(path, attributes.modified)?;
+        let index = self.manifest.directories.len();
+        self.manifest.directories.push(ManifestDirectory { path: path.clone(), attributes });
+        self.nodes.insert(key, (path.clone(), Node::Directory { index, explicit }));
+        Ok(())
+    }
+
+    fn add_parents(&mut self, path: &EntryPath, modified: i64) -> Result<(), RefusalReason> {
+        match path.parent() {
+            Some(parent) if !parent.is_root() => {
+                self.add_directory(&parent, Attributes { mode: 0o755, modified }, false)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add_file(
+        &mut self,
+        path: EntryPath,
+        attributes: Attributes,
+        size: u64,
+        index: u64,
+    ) -> Result<(), RefusalReason> {
+        self.count_bytes(size)?;
+        let node = Node::File(self.manifest.files.len());
+        self.insert(&path, attributes, node)?;
+        self.manifest.files.push(ManifestFile { path, attributes, size, index });
+        Ok(())
+    }
+
+    fn add_link(
+        &mut self,
+        path: EntryPath,
+        attributes: Attributes,
+        target: PendingTarget,
+    ) -> Result<(), RefusalReason> {
+        self.insert(&path, attributes, Node::Link(self.pending_links.len()))?;
+        self.pending_links.push(PendingLink { path, attributes, target });
+        Ok(())
+    }
+
+    /// Notes what stands at a path where nothing may stand yet.
+    fn insert(&mut self, path: &EntryPath, attributes: Attributes, node: Node) -> Result<(), RefusalReason> {
+        let key = self.key(path);
+        match self.nodes.get(&key) {
+            None => {}
+            Some((spelt, _)) if spelt != path => {
+                return Err(RefusalReason::CaseCollision(displayable(spelt.as_bytes())));
+            }
+            Some((_, Node::Directory { .. })) => {
+                return Err(RefusalReason::NotADirectory(displayable(path.as_bytes())));
+            }
+            Some(_) => return Err(RefusalReason::Duplicate),
+        }
+        self.add_parents(path, attributes.modified)?;
+        self.nodes.insert(key, (path.clone(), node));
+        Ok(())
+    }
+
+    /// Counts the bytes of a file or copy against the limits.
+    fn count_bytes(&mut self, size: u64) -> Result<(), RefusalReason> {
+        let limits = &self.rules.limits;
+        let longest = match self.rules.representation {
+            Representation::Fat => limits.file_bytes.min(fat_names::MAX_FILE_BYTES),
+            Representation::Posix => limits.file_bytes,
+        };
+        if size > longest {
+            return Err(RefusalReason::FileTooLarge(longest));
+        }
+        self.manifest.total_bytes = self
+            .manifest
+            .total_bytes
+            .checked_add(size)
+            .filter(|&total| total <= limits.total_bytes)
+            .ok_or(RefusalReason::TotalTooLarge(limits.total_bytes))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

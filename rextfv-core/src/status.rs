@@ -1,0 +1,150 @@
+//! What a status file says (paper, section 3.2.3).
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::ids::{BootId, RunId};
+
+/// Longest Custom Status, in bytes: 1 MiB.
+pub const MAX_CUSTOM_BYTES: usize = 1 << 20;
+
+/// Longest heartbeat interval that a monitor may promise: one day.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How far the run has come, in the monitor's own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunState {
+    /// The start script was started and has not ended.
+    Running,
+    /// The start script has ended; [`Status::ended`] tells how.
+    Finished,
+    /// The monitor was told to stop, or was found dead, before the start script had ended.
+    Interrupted,
+    /// The guest was booted anew before the start script had ended.
+    Rebooted,
+}
+
+impl RunState {
+    /// The word in the status file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Interrupted => "interrupted",
+            Self::Rebooted => "rebooted",
+        }
+    }
+
+    /// The state that a word in the status file stands for.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Running, Self::Finished, Self::Interrupted, Self::Rebooted]
+            .into_iter()
+            .find(|state| state.word() == word)
+    }
+}
+
+/// How the start script ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// It exited with this code; 0 means success.
+    Exit(u8),
+    /// It was ended by this signal, 1 to 64.
+    Signal(u8),
+}
+
+/// What was longer than the monitor keeps, and was therefore cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Truncated {
+    /// The standard output.
+    pub stdout: bool,
+    /// The error output.
+    pub stderr: bool,
+    /// The Custom Status.
+    pub custom: bool,
+}
+
+/// One decoded status record, as the guest wrote it.
+///
+/// It passed the checksum and every rule of the format, but a guest can still lie in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The run that this is about; `None` where the upload gave it no id.
+    pub run: Option<RunId>,
+    /// Rises with each record of a run, across both slots; the first is 1.
+    pub sequence: u64,
+    /// How far the run has come.
+    pub state: RunState,
+    /// The Done Flag: the script has ended *and* everything that it wrote is on the disk.
+    pub done: bool,
+    /// The Running Info: a number that changes with each heartbeat. Guests use their clock, in
+    /// milliseconds; to the host it is nothing but a number.
+    pub running_info: u64,
+    /// The monitor promises a new record at least this often while the script runs.
+    /// Whole milliseconds, from 1 ms to [`MAX_INTERVAL`].
+    pub interval: Duration,
+    /// The boot of the guest in which the record was written, where the guest can tell.
+    pub boot: Option<BootId>,
+    /// How the start script ended; set if and only if the state is [`RunState::Finished`].
+    pub ended: Option<Ending>,
+    /// Bytes of standard output that are on the disk.
+    pub stdout_bytes: u64,
+    /// Bytes of error output that are on the disk.
+    pub stderr_bytes: u64,
+    /// What was cut.
+    pub truncated: Truncated,
+    /// The Custom Status, at most [`MAX_CUSTOM_BYTES`]; `None` where none was set.
+    pub custom: Option<Vec<u8>>,
+}
+
+/// A [`Status`] whose parts contradict each other or leave their ranges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatusRule {
+    /// Sequence numbers begin at 1.
+    #[error("the sequence number is 0")]
+    SequenceZero,
+    /// The promised interval is zero, too long or not in whole milliseconds.
+    #[error("the interval is not between 1 ms and one day in whole milliseconds")]
+    Interval,
+    /// The Done Flag is set while the state says that the script still runs.
+    #[error("the Done Flag is set while the state is running")]
+    DoneWhileRunning,
+    /// An exit code or signal without state `finished`, or the state without either.
+    #[error("state and exit code or signal contradict each other")]
+    EndingWithoutFinish,
+    /// Signals go from 1 to 64.
+    #[error("the signal is not between 1 and 64")]
+    Signal,
+    /// The Custom Status is longer than [`MAX_CUSTOM_BYTES`].
+    #[error("the custom status is longer than 1 MiB")]
+    CustomTooLong,
+}
+
+impl Status {
+    /// Checks the rules that hold between the parts of a status.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self) -> Result<(), StatusRule> {
+        if self.sequence == 0 {
+            return Err(StatusRule::SequenceZero);
+        }
+        let whole_milliseconds = self.interval.subsec_nanos() % 1_000_000 == 0;
+        if self.interval.is_zero() || self.interval > MAX_INTERVAL || !whole_milliseconds {
+            return Err(StatusRule::Interval);
+        }
+        if self.done && self.state == RunState::Running {
+            return Err(StatusRule::DoneWhileRunning);
+        }
+        if self.ended.is_some() != (self.state == RunState::Finished) {
+            return Err(StatusRule::EndingWithoutFinish);
+        }
+        if let Some(Ending::Signal(0 | 65..)) = self.ended {
+            return Err(StatusRule::Signal);
+        }
+        if self.custom.as_ref().is_some_and(|custom| custom.len() > MAX_CUSTOM_BYTES) {
+            return Err(StatusRule::CustomTooLong);
+        }
+        Ok(())
+    }
+}

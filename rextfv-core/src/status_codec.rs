@@ -1,0 +1,307 @@
+//! The bytes of a status record, format version 1 (`docs/protocol.md` specifies them).
+//!
+//! A record is text that a person can read and a POSIX shell can write: header lines in a fixed
+//! order, an empty line, the Custom Status, and a last line with the SHA-256 of every byte before
+//! it. What follows the record in its slot is ignored.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::str::FromStr;
+use core::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::ids::hex_value;
+use crate::status::{Ending, MAX_CUSTOM_BYTES, RunState, Status, StatusRule, Truncated};
+
+/// First line of every record, without its newline: the format and its version.
+pub const FIRST_LINE: &str = "nlxtp-status 1";
+
+/// What the first line of any version begins with.
+const MAGIC: &[u8] = b"nlxtp-status ";
+
+/// Longest header in bytes, from the first line to the empty line, both included.
+pub const MAX_HEADER_BYTES: usize = 4096;
+
+/// Length of the last line: `sha256: `, 64 digits, newline.
+const CHECKSUM_LINE_BYTES: usize = 8 + 64 + 1;
+
+/// Longest record in bytes. A reader never needs more of a slot than this.
+pub const MAX_RECORD_BYTES: usize = MAX_HEADER_BYTES + MAX_CUSTOM_BYTES + 1 + CHECKSUM_LINE_BYTES;
+
+/// What is wrong with the bytes of a status record. Each may be nothing but an update that the
+/// guest is just writing, so reading again may help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatusDamage {
+    /// No bytes, or only zero bytes: a slot that was made and never written.
+    #[error("the slot was never written")]
+    Blank,
+    /// The bytes do not begin like a status record.
+    #[error("the slot does not begin with \"nlxtp-status \"")]
+    NotAStatus,
+    /// A record of another version than 1.
+    #[error("the status has a format version that this program does not know")]
+    UnknownVersion,
+    /// The bytes end, or 4096 bytes have passed, before the header does.
+    #[error("the header has no end within the slot")]
+    HeaderCut,
+    /// The header holds a byte that is not printable ASCII.
+    #[error("the header holds bytes that are not printable ASCII")]
+    HeaderNotText,
+    /// A header line is missing, misspelt or not in its place.
+    #[error("the header line \"{0}\" is missing or not in its place")]
+    FieldMissing(&'static str),
+    /// The value of a header line is not of its form, or out of its range.
+    #[error("the header line \"{0}\" has an unusable value")]
+    FieldValue(&'static str),
+    /// A line after the known ones is not of the form `name: value`.
+    #[error("the header holds a line that is not of the form \"name: value\"")]
+    ExtraLine,
+    /// The bytes end before the Custom Status does.
+    #[error("the custom status is cut off")]
+    CustomCut,
+    /// There is no checksum line where the Custom Status ends.
+    #[error("the checksum line is missing")]
+    ChecksumMissing,
+    /// The checksum is not that of the bytes before it.
+    #[error("the checksum does not match")]
+    ChecksumMismatch,
+    /// The checksum is right, but the values contradict each other.
+    #[error("the status contradicts itself: {0}")]
+    Rule(StatusRule),
+}
+
+/// Encodes a status as one record.
+///
+/// # Errors
+/// The rule that the status breaks; nothing is ever written that [`decode`] would refuse.
+pub fn encode(status: &Status) -> Result<Vec<u8>, StatusRule> {
+    status.check()?;
+    let custom = status.custom.as_deref();
+    let mut record = Vec::with_capacity(1024 + custom.map_or(0, <[u8]>::len));
+    let header = format!(
+        "{FIRST_LINE}\n\
+         run: {}\n\
+         sequence: {}\n\
+         state: {}\n\
+         done: {}\n\
+         running-info: {}\n\
+         interval-ms: {}\n\
+         boot: {}\n\
+         ended: {}\n\
+         stdout-bytes: {}\n\
+         stderr-bytes: {}\n\
+         truncated: {}\n\
+         custom-bytes: {}\n\
+         \n",
+        or_dash(status.run),
+        status.sequence,
+        status.state.word(),
+        if status.done { "yes" } else { "no" },
+        status.running_info,
+        status.interval.as_millis(),
+        or_dash(status.boot),
+        ending_text(status.ended),
+        status.stdout_bytes,
+        status.stderr_bytes,
+        truncated_text(status.truncated),
+        or_dash(custom.map(<[u8]>::len)),
+    );
+    record.extend_from_slice(header.as_bytes());
+    record.extend_from_slice(custom.unwrap_or_default());
+    record.push(b'\n');
+    let digest = Sha256::digest(&record);
+    record.extend_from_slice(b"sha256: ");
+    for byte in digest {
+        record.extend_from_slice(format!("{byte:02x}").as_bytes());
+    }
+    record.push(b'\n');
+    Ok(record)
+}
+
+/// Decodes the record at the beginning of a slot's bytes.
+///
+/// At most [`MAX_RECORD_BYTES`] of them are looked at, in one pass.
+///
+/// # Errors
+/// What is wrong with the bytes, by name.
+pub fn decode(slot: &[u8]) -> Result<Status, StatusDamage> {
+    if !slot.starts_with(MAGIC) {
+        let blank = slot.iter().take(MAX_HEADER_BYTES).all(|&byte| byte == 0);
+        return Err(if blank { StatusDamage::Blank } else { StatusDamage::NotAStatus });
+    }
+    let header_len = header_len(slot).ok_or(StatusDamage::HeaderCut)?;
+    let header = text(&slot[..header_len])?;
+    let mut fields = Fields { lines: header.lines() };
+    if fields.lines.next() != Some(FIRST_LINE) {
+        return Err(StatusDamage::UnknownVersion);
+    }
+    let mut status = Status {
+        run: fields.optional("run", parse)?,
+        sequence: fields.required("sequence", decimal)?,
+        state: fields.required("state", RunState::from_word)?,
+        done: fields.required("done", yes_or_no)?,
+        running_info: fields.required("running-info", decimal)?,
+        interval: fields.required("interval-ms", decimal).map(Duration::from_millis)?,
+        boot: fields.optional("boot", parse)?,
+        ended: fields.optional("ended", ending)?,
+        stdout_bytes: fields.required("stdout-bytes", decimal)?,
+        stderr_bytes: fields.required("stderr-bytes", decimal)?,
+        truncated: fields.required("truncated", truncated)?,
+        custom: None,
+    };
+    let custom_len = fields.optional("custom-bytes", custom_len)?;
+    fields.ignore_extra_lines()?;
+
+    let custom_end = header_len + custom_len.unwrap_or(0);
+    let custom = slot.get(header_len..custom_end).ok_or(StatusDamage::CustomCut)?;
+    verify_checksum(slot, custom_end)?;
+    status.custom = custom_len.map(|_| custom.to_vec());
+    status.check().map_err(StatusDamage::Rule)?;
+    Ok(status)
+}
+
+/// Length of the header with its empty line, if that comes within the slot and the limit.
+fn header_len(slot: &[u8]) -> Option<usize> {
+    let window = &slot[..slot.len().min(MAX_HEADER_BYTES)];
+    window.windows(2).position(|pair| pair == b"\n\n").map(|end| end + 2)
+}
+
+fn text(header: &[u8]) -> Result<&str, StatusDamage> {
+    let printable = |byte: &u8| matches!(byte, b'\n' | b' '..=b'~');
+    if !header.iter().all(printable) {
+        return Err(StatusDamage::HeaderNotText);
+    }
+    str::from_utf8(header).map_err(|_| StatusDamage::HeaderNotText)
+}
+
+fn verify_checksum(slot: &[u8], custom_end: usize) -> Result<(), StatusDamage> {
+    let line_start = custom_end + 1;
+    let line = slot
+        .get(line_start..line_start + CHECKSUM_LINE_BYTES)
+        .filter(|_| slot[custom_end] == b'\n')
+        .ok_or(StatusDamage::ChecksumMissing)?;
+    let digits = line
+        .strip_prefix(b"sha256: ")
+        .and_then(|rest| rest.strip_suffix(b"\n"))
+        .ok_or(StatusDamage::ChecksumMissing)?;
+    let digest = Sha256::digest(&slot[..line_start]);
+    let written = digits.chunks_exact(2).map(|pair| Some(hex_value(pair[0])? << 4 | hex_value(pair[1])?));
+    if written.eq(digest.iter().map(|&byte| Some(byte))) { Ok(()) } else { Err(StatusDamage::ChecksumMismatch) }
+}
+
+/// The header's lines, taken in their fixed order.
+struct Fields<'a> {
+    lines: core::str::Lines<'a>,
+}
+
+impl<'a> Fields<'a> {
+    fn value(&mut self, name: &'static str) -> Result<&'a str, StatusDamage> {
+        self.lines
+            .next()
+            .and_then(|line| line.strip_prefix(name))
+            .and_then(|rest| rest.strip_prefix(": "))
+            .ok_or(StatusDamage::FieldMissing(name))
+    }
+
+    fn required<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, StatusDamage> {
+        parse(self.value(name)?).ok_or(StatusDamage::FieldValue(name))
+    }
+
+    /// A value that may be absent, which is written as `-`.
+    fn optional<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, StatusDamage> {
+        match self.value(name)? {
+            "-" => Ok(None),
+            value => parse(value).map(Some).ok_or(StatusDamage::FieldValue(name)),
+        }
+    }
+
+    /// Later writers may add lines; a reader of version 1 passes over them.
+    fn ignore_extra_lines(self) -> Result<(), StatusDamage> {
+        let well_formed = |line: &str| {
+            line.is_empty()
+                || line.split_once(": ").is_some_and(|(name, _)| {
+                    !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                })
+        };
+        let mut lines = self.lines;
+        if lines.all(well_formed) { Ok(()) } else { Err(StatusDamage::ExtraLine) }
+    }
+}
+
+fn or_dash<T: core::fmt::Display>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".into(), |value| format!("{value}"))
+}
+
+fn parse<T: FromStr>(value: &str) -> Option<T> {
+    value.parse().ok()
+}
+
+/// A decimal number without sign and without leading zeros.
+fn decimal(value: &str) -> Option<u64> {
+    let canonical = value.bytes().all(|b| b.is_ascii_digit()) && (value == "0" || !value.starts_with('0'));
+    if canonical { value.parse().ok() } else { None }
+}
+
+fn custom_len(value: &str) -> Option<usize> {
+    decimal(value).and_then(|len| usize::try_from(len).ok()).filter(|&len| len <= MAX_CUSTOM_BYTES)
+}
+
+fn yes_or_no(value: &str) -> Option<bool> {
+    match value {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
+}
+
+fn ending(value: &str) -> Option<Ending> {
+    let (kind, number) = value.split_once(' ')?;
+    let number = u8::try_from(decimal(number)?).ok()?;
+    match kind {
+        "exit" => Some(Ending::Exit(number)),
+        "signal" => Some(Ending::Signal(number)),
+        _ => None,
+    }
+}
+
+fn ending_text(ended: Option<Ending>) -> String {
+    match ended {
+        None => "-".into(),
+        Some(Ending::Exit(code)) => format!("exit {code}"),
+        Some(Ending::Signal(number)) => format!("signal {number}"),
+    }
+}
+
+const TRUNCATED_WORDS: [&str; 3] = ["stdout", "stderr", "custom"];
+
+fn truncated(value: &str) -> Option<Truncated> {
+    let mut flags = [false; 3];
+    if value != "-" {
+        // Each word at most once and in this order, so that a status has one encoding.
+        let mut next = 0;
+        for word in value.split(' ') {
+            let found = next + TRUNCATED_WORDS.get(next..)?.iter().position(|known| *known == word)?;
+            flags[found] = true;
+            next = found + 1;
+        }
+    }
+    let [stdout, stderr, custom] = flags;
+    Some(Truncated { stdout, stderr, custom })
+}
+
+fn truncated_text(truncated: Truncated) -> String {
+    let flags = [truncated.stdout, truncated.stderr, truncated.custom];
+    let words: Vec<&str> =
+        TRUNCATED_WORDS.into_iter().zip(flags).filter(|(_, set)| *set).map(|(word, _)| word).collect();
+    if words.is_empty() { "-".into() } else { words.join(" ") }
+}
+
+#[cfg(test)]
+mod tests;

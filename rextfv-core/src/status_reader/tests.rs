@@ -1,0 +1,138 @@
+use super::*;
+use crate::shared_directory::{Attributes, Entry, EntryKind, Visitor};
+use crate::status::{Ending, RunState, Truncated};
+use alloc::collections::BTreeMap;
+use core::convert::Infallible;
+use core::time::Duration;
+
+/// A shared directory that is nothing but named bytes.
+#[derive(Default)]
+struct Files(BTreeMap<&'static str, Vec<u8>>);
+
+impl View for Files {
+    type Error = Infallible;
+
+    fn entry(&mut self, path: &EntryPath) -> Result<Option<Entry>, Infallible> {
+        let name = path.as_str().unwrap();
+        let entry =
+            |kind, size| Entry { path: path.clone(), kind, size, attributes: Attributes { mode: 0o755, modified: 0 } };
+        if let Some(content) = self.0.get(name) {
+            return Ok(Some(entry(EntryKind::File, content.len() as u64)));
+        }
+        let holds = self.0.keys().any(|file| file.strip_prefix(name).is_some_and(|rest| rest.starts_with('/')));
+        Ok(holds.then(|| entry(EntryKind::Directory, 0)))
+    }
+
+    fn read_at(&mut self, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>, Infallible> {
+        Ok(self.0.get(path.as_str().unwrap()).map(|content| {
+            let rest = content.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+            let length = rest.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&rest[..length]);
+            length
+        }))
+    }
+
+    fn top_names(&mut self) -> Result<Vec<Vec<u8>>, Infallible> {
+        unreachable!("reading a status lists nothing")
+    }
+
+    fn walk(&mut self, _: &mut dyn Visitor<Error = Infallible>) -> Result<(), Infallible> {
+        unreachable!("reading a status walks nothing")
+    }
+}
+
+const RUN: &str = "00112233445566778899aabbccddeeff";
+
+fn status(sequence: u64) -> Status {
+    Status {
+        run: Some(RUN.parse().unwrap()),
+        sequence,
+        state: RunState::Running,
+        done: false,
+        running_info: sequence * 1000,
+        interval: Duration::from_secs(1),
+        boot: None,
+        ended: None,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        truncated: Truncated::default(),
+        custom: None,
+    }
+}
+
+fn record(status: &Status) -> Vec<u8> {
+    status_codec::encode(status).unwrap()
+}
+
+fn read(files: &[(&'static str, &[u8])]) -> Reading {
+    let mut view = Files(files.iter().map(|(name, content)| (*name, content.to_vec())).collect());
+    read_status(&mut view).unwrap()
+}
+
+const SLOT_0: &str = layout::STATUS_SLOTS[0];
+const SLOT_1: &str = layout::STATUS_SLOTS[1];
+
+#[test]
+fn the_newest_valid_record_counts() {
+    let (older, newer) = (record(&status(4)), record(&status(5)));
+    assert_eq!(read(&[(SLOT_0, &older), (SLOT_1, &newer)]), Reading::Record(status(5)));
+    assert_eq!(read(&[(SLOT_0, &newer), (SLOT_1, &older)]), Reading::Record(status(5)));
+    assert_eq!(read(&[(SLOT_0, &older)]), Reading::Record(status(4)));
+}
+
+#[test]
+fn a_torn_update_hides_itself_and_not_its_predecessor() {
+    let (older, newer) = (record(&status(4)), record(&status(5)));
+    for cut in 0..newer.len() {
+        assert_eq!(read(&[(SLOT_0, &older), (SLOT_1, &newer[..cut])]), Reading::Record(status(4)), "cut at {cut}");
+    }
+}
+
+#[test]
+fn slots_that_are_all_damaged_are_unusable() {
+    let problems = [SlotProblem::Damaged(StatusDamage::Blank), SlotProblem::Missing];
+    assert_eq!(read(&[(SLOT_0, &[0; 100])]), Reading::Unusable(problems));
+}
+
+#[test]
+fn a_status_of_an_earlier_run_is_not_taken_for_this_one() {
+    let run_id = b"ffffffffffffffffffffffffffffffff\n";
+    let old = record(&status(9));
+    assert_eq!(read(&[(layout::RUN_ID, run_id), (SLOT_0, &old)]), Reading::Claimed);
+    let own = alloc::format!("{RUN}\n");
+    assert_eq!(read(&[(layout::RUN_ID, own.as_bytes()), (SLOT_0, &old)]), Reading::Record(status(9)));
+}
+
+#[test]
+fn a_record_longer_than_the_first_read_is_read_whole() {
+    let long = Status { custom: Some(vec![b'c'; MAX_CUSTOM_BYTES]), ..status(3) };
+    assert_eq!(read(&[(SLOT_0, &record(&long)), (SLOT_1, &record(&status(2)))]), Reading::Record(long));
+}
+
+#[test]
+fn nothing_and_a_bare_claim() {
+    assert_eq!(read(&[("auto_exec.sh", b"x")]), Reading::NotStarted);
+    assert_eq!(read(&[("exec_status/stdout", b"")]), Reading::Claimed);
+}
+
+#[test]
+fn tomatos_files_are_understood() {
+    let tomato = |running_info, done, custom: Option<&[u8]>| {
+        Reading::Tomato(TomatoStatus { running_info, done, custom: custom.map(<[u8]>::to_vec) })
+    };
+    let out = (tomato::OUT, &b"hello"[..]);
+    assert_eq!(read(&[out, (tomato::RUNNING, b"1425000000\n")]), tomato(Some(1_425_000_000), false, None));
+    // Neither `running` nor `done`: just begun, or just about to end.
+    assert_eq!(read(&[out]), tomato(None, false, None));
+    assert_eq!(read(&[out, (layout::CUSTOM, b"50%")]), tomato(None, false, Some(b"50%")));
+    assert_eq!(read(&[out, (tomato::DONE, b""), (layout::CUSTOM, b"ok")]), tomato(None, true, Some(b"ok")));
+    // Being rewritten at this moment.
+    assert_eq!(read(&[out, (tomato::RUNNING, b"")]), tomato(None, false, None));
+}
+
+#[test]
+fn our_own_slots_count_more_than_tomatos_files() {
+    let done = Status { state: RunState::Finished, ended: Some(Ending::Exit(0)), done: true, ..status(8) };
+    let files: [(&str, &[u8]); 3] = [(SLOT_0, &record(&done)), (tomato::RUNNING, b"1"), (tomato::OUT, b"")];
+    assert_eq!(read(&files), Reading::Record(done));
+}
