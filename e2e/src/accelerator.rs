@@ -45,9 +45,7 @@ impl Accelerator {
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Accelerator::Kvm, Accelerator::Tcg]
-            .into_iter()
-            .find(|known| known.name() == name)
+        [Accelerator::Kvm, Accelerator::Tcg].into_iter().find(|known| known.name() == name)
     }
 }
 
@@ -65,23 +63,14 @@ fn choose() -> Accelerator {
     {
         return accelerator;
     }
-    let accelerator = if kvm_boots_a_guest() {
-        Accelerator::Kvm
-    } else {
-        Accelerator::Tcg
-    };
+    let accelerator = if kvm_boots_a_guest() { Accelerator::Kvm } else { Accelerator::Tcg };
     fs::write(&note, format!("{} {boot}", accelerator.name()))
         .unwrap_or_else(|error| panic!("cannot write {}: {error}", note.display()));
     accelerator
 }
 
 fn kvm_boots_a_guest() -> bool {
-    if fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_err()
-    {
+    if fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
         return false;
     }
     let options = VmOptions::new(Initramfs::Busybox).accelerator(Accelerator::Kvm);

@@ -62,9 +62,7 @@ impl Console {
                 return false;
             }
             let (_, changed) = &*self.shared;
-            (log, _) = changed
-                .wait_timeout(log, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            (log, _) = changed.wait_timeout(log, left).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

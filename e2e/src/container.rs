@@ -46,15 +46,9 @@ impl Container {
         places::require_root();
         let original = places::guest_root();
         let folder = places::temporary_folder("container");
-        let container = Container {
-            folder,
-            console: Console::new(),
-            running: None,
-        };
+        let container = Container { folder, console: Console::new(), running: None };
         let mut copy = Command::new("cp");
-        copy.args(["-a", "--reflink=auto", "--"])
-            .arg(&original)
-            .arg(container.root());
+        copy.args(["-a", "--reflink=auto", "--"]).arg(&original).arg(container.root());
         run(&mut copy, COPY).success();
         container.install(&guest_file("container-init.sh"), "/run/container-init.sh");
         container
@@ -90,13 +84,7 @@ impl Container {
         let target = self.root().join(path_in_guest.trim_start_matches('/'));
         fs::copy(file, &target)
             .and_then(|_| fs::set_permissions(&target, PermissionsExt::from_mode(0o755)))
-            .unwrap_or_else(|error| {
-                panic!(
-                    "cannot copy {} to {}: {error}",
-                    file.display(),
-                    target.display()
-                )
-            });
+            .unwrap_or_else(|error| panic!("cannot copy {} to {}: {error}", file.display(), target.display()));
     }
 
     /// Sets what the guest starts at its boot: lines of shell.
@@ -119,15 +107,7 @@ impl Container {
         let pid_file = self.folder.path().join("pid");
         let mut command = bound_to_this_thread(&tool("unshare"));
         command
-            .args([
-                "--mount",
-                "--propagation",
-                "private",
-                "--pid",
-                "--net",
-                "--uts",
-                "--ipc",
-            ])
+            .args(["--mount", "--propagation", "private", "--pid", "--net", "--uts", "--ipc"])
             .args(["--fork", "--kill-child=KILL", "--", "/bin/sh"])
             .arg(guest_file("container-start.sh"))
             .arg(self.root())
@@ -145,15 +125,10 @@ impl Container {
         console.follow(supervisor.stderr.take().expect("piped above"));
         self.console = console;
         let ready = self.console.shows("guest: ready", BOOT);
-        let init = fs::read_to_string(&pid_file)
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
+        let init = fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse().ok());
         // Killing the supervisor kills the guest, so it must be ours before anything fails.
         let init = init.map(Pid::from_raw);
-        self.running = Some(Running {
-            supervisor,
-            init: init.unwrap_or(Pid::from_raw(0)),
-        });
+        self.running = Some(Running { supervisor, init: init.unwrap_or(Pid::from_raw(0)) });
         assert!(ready && init.is_some(), "the container did not boot");
     }
 
@@ -176,10 +151,7 @@ impl Container {
         let running = self.running.as_mut().expect("the container is not running");
         kill(running.init, Signal::SIGTERM).expect("signalling the container's first process");
         let status = wait_for_exit(&mut running.supervisor, PATIENCE);
-        assert!(
-            status.is_some(),
-            "the container did not end within {PATIENCE:?}"
-        );
+        assert!(status.is_some(), "the container did not end within {PATIENCE:?}");
         self.running = None;
     }
 
@@ -190,10 +162,7 @@ impl Container {
     #[track_caller]
     pub fn pull_the_plug(&mut self) {
         let mut running = self.running.take().expect("the container is not running");
-        assert!(
-            running.kill(),
-            "the container's processes could not be killed"
-        );
+        assert!(running.kill(), "the container's processes could not be killed");
     }
 
     /// Runs a shell command in the running container and waits for its end.
@@ -244,10 +213,7 @@ impl Container {
         let target = format!("--target={}", running.init);
         let namespaces = ["--mount", "--pid", "--net", "--uts", "--ipc", "--"];
         let environment = ["/usr/bin/env", "-i", GUEST_PATH, "HOME=/root"];
-        [nsenter, target]
-            .into_iter()
-            .chain(namespaces.into_iter().chain(environment).map(str::to_owned))
-            .collect()
+        [nsenter, target].into_iter().chain(namespaces.into_iter().chain(environment).map(str::to_owned)).collect()
     }
 }
 
@@ -277,10 +243,7 @@ impl Drop for Container {
             eprintln!("the processes of a container could not be killed");
         }
         if thread::panicking() {
-            eprintln!(
-                "--- console of the container:\n{}--- end of the console",
-                self.console.text()
-            );
+            eprintln!("--- console of the container:\n{}--- end of the console", self.console.text());
         }
     }
 }

@@ -19,13 +19,7 @@ pub fn make_bare_fat(image: &Path, size: u64, label: &str) {
     File::create(image)
         .and_then(|file| file.set_len(size))
         .unwrap_or_else(|error| panic!("cannot make {}: {error}", image.display()));
-    run(
-        Command::new(tool("mkfs.vfat"))
-            .args(["-n", label])
-            .arg(image),
-        PATIENCE,
-    )
-    .success();
+    run(Command::new(tool("mkfs.vfat")).args(["-n", label]).arg(image), PATIENCE).success();
 }
 
 /// Reads a file from a FAT file system that begins `offset` bytes into the image.
@@ -43,13 +37,8 @@ pub fn read_file(image: &Path, offset: u64, path: &str) -> Vec<u8> {
 /// If mtools cannot.
 #[track_caller]
 pub fn list(image: &Path, offset: u64) -> Vec<String> {
-    let listing = mtools("mdir", image, offset, &["/", "-/", "-b", "-a"])
-        .success()
-        .text();
-    listing
-        .lines()
-        .map(|line| line.trim_start_matches("::/").to_owned())
-        .collect()
+    let listing = mtools("mdir", image, offset, &["/", "-/", "-b", "-a"]).success().text();
+    listing.lines().map(|line| line.trim_start_matches("::/").to_owned()).collect()
 }
 
 /// Checks a file system that begins `offset` bytes into the image with `fsck.vfat`.
@@ -62,37 +51,18 @@ pub fn check(image: &Path, offset: u64) {
     let copy = folder.path().join("partition");
     let copy_partition = format!("tail -c +{} -- \"$1\" >\"$2\"", offset + 1);
     let mut shell = Command::new("sh");
-    run(
-        shell
-            .args(["-euc", &copy_partition, "sh"])
-            .arg(image)
-            .arg(&copy),
-        PATIENCE,
-    )
-    .success();
-    run(
-        Command::new(tool("fsck.vfat")).arg("-n").arg(&copy),
-        PATIENCE,
-    )
-    .success();
+    run(shell.args(["-euc", &copy_partition, "sh"]).arg(image).arg(&copy), PATIENCE).success();
+    run(Command::new(tool("fsck.vfat")).arg("-n").arg(&copy), PATIENCE).success();
 }
 
 #[track_caller]
 fn mtools(program: &str, image: &Path, offset: u64, arguments: &[&str]) -> Finished {
     let mut command = Command::new(tool(program));
     // Some of mtools' consistency checks refuse images that every kernel reads.
-    command
-        .env("MTOOLS_SKIP_CHECK", "1")
-        .env("MTOOLSRC", "/dev/null");
-    command
-        .arg("-i")
-        .arg(format!("{}@@{offset}", image.display()));
-    let (paths, options): (Vec<&str>, Vec<&str>) = arguments
-        .iter()
-        .copied()
-        .partition(|argument| !argument.starts_with('-'));
-    command
-        .args(options)
-        .args(paths.iter().map(|path| format!("::{path}")));
+    command.env("MTOOLS_SKIP_CHECK", "1").env("MTOOLSRC", "/dev/null");
+    command.arg("-i").arg(format!("{}@@{offset}", image.display()));
+    let (paths, options): (Vec<&str>, Vec<&str>) =
+        arguments.iter().copied().partition(|argument| !argument.starts_with('-'));
+    command.args(options).args(paths.iter().map(|path| format!("::{path}")));
     run(&mut command, PATIENCE)
 }

@@ -39,11 +39,7 @@ impl Initramfs {
             Initramfs::Bare(program) => ("bare", Some(program)),
         };
         let mut script = Command::new(places::repository().join("scripts/initramfs.sh"));
-        script
-            .env("CARGO_TARGET_DIR", places::target())
-            .arg(kind)
-            .arg(output)
-            .args(program);
+        script.env("CARGO_TARGET_DIR", places::target()).arg(kind).arg(output).args(program);
         run(&mut script, Duration::from_secs(60)).success();
     }
 }

@@ -9,9 +9,7 @@ use tempfile::TempDir;
 /// The repository's top folder.
 pub fn repository() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent()
-        .expect("this crate is a folder of the repository")
-        .to_path_buf()
+    here.parent().expect("this crate is a folder of the repository").to_path_buf()
 }
 
 /// Cargo's target folder.
@@ -65,8 +63,7 @@ pub fn guest_root() -> PathBuf {
 #[track_caller]
 pub fn temporary_folder(kind: &str) -> TempDir {
     let scratch = target().join("guests/scratch");
-    fs::create_dir_all(&scratch)
-        .unwrap_or_else(|error| panic!("cannot make {}: {error}", scratch.display()));
+    fs::create_dir_all(&scratch).unwrap_or_else(|error| panic!("cannot make {}: {error}", scratch.display()));
     temporary_folder_in(&scratch, kind)
 }
 
@@ -93,10 +90,7 @@ fn remove_leftovers(parent: &Path, kind: &str) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| {
-            let (process, _) = name
-                .strip_prefix(kind)?
-                .strip_prefix('-')?
-                .split_once('-')?;
+            let (process, _) = name.strip_prefix(kind)?.strip_prefix('-')?.split_once('-')?;
             process.parse::<u32>().ok()
         });
         if let Some(owner) = owner
@@ -113,11 +107,7 @@ fn remove_leftovers(parent: &Path, kind: &str) {
 /// If it is not there.
 #[track_caller]
 pub fn nlxtp() -> PathBuf {
-    program(
-        "NLXTP",
-        &["release/nlxtp"],
-        "cargo build --release -p nlxtp-host",
-    )
+    program("NLXTP", &["release/nlxtp"], "cargo build --release -p nlxtp-host")
 }
 
 /// The static guest program under test: what `NLXTP_GUEST` names, else the guest build.
@@ -141,23 +131,15 @@ pub fn nlxtp_guest() -> PathBuf {
 fn program(variable: &str, candidates: &[&str], how_to_build: &str) -> PathBuf {
     if let Some(named) = env::var_os(variable) {
         let path = repository().join(named);
-        assert!(
-            path.is_file(),
-            "{variable} names {}, which is no file",
-            path.display()
-        );
+        assert!(path.is_file(), "{variable} names {}, which is no file", path.display());
         return path;
     }
-    candidates
-        .iter()
-        .map(|candidate| target().join(candidate))
-        .find(|path| path.is_file())
-        .unwrap_or_else(|| {
-            panic!(
-                "{} is not built: run `{how_to_build}`, or let {variable} name it",
-                target().join(candidates[0]).display()
-            )
-        })
+    candidates.iter().map(|candidate| target().join(candidate)).find(|path| path.is_file()).unwrap_or_else(|| {
+        panic!(
+            "{} is not built: run `{how_to_build}`, or let {variable} name it",
+            target().join(candidates[0]).display()
+        )
+    })
 }
 
 /// The path of a program that the harness needs.
@@ -171,9 +153,7 @@ pub fn tool(name: &str) -> PathBuf {
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
-        .unwrap_or_else(|| {
-            panic!("{name} is not installed: run scripts/setup.sh test (`make test` does)")
-        })
+        .unwrap_or_else(|| panic!("{name} is not installed: run scripts/setup.sh test (`make test` does)"))
 }
 
 /// Makes sure that the test runs as root.

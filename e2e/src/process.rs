@@ -52,13 +52,7 @@ impl Finished {
 
 impl fmt::Debug for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}\n--- stdout:\n{}--- stderr:\n{}",
-            self.status,
-            self.text(),
-            self.error_text()
-        )
+        write!(f, "{}\n--- stdout:\n{}--- stderr:\n{}", self.status, self.text(), self.error_text())
     }
 }
 
@@ -83,21 +77,13 @@ pub fn run(command: &mut Command, timeout: Duration) -> Finished {
     let status = wait_for_exit(&mut child, timeout);
     let complete = status.is_some() && stdout.wait(deadline) && stderr.wait(deadline);
     if let (Some(status), true) = (status, complete) {
-        return Finished {
-            status,
-            stdout: stdout.take(),
-            stderr: stderr.take(),
-        };
+        return Finished { status, stdout: stdout.take(), stderr: stderr.take() };
     }
     let _ = child.kill();
     let _ = wait_for_exit(&mut child, Duration::from_secs(5));
     panic!(
         "{command:?} {} within {timeout:?}\n--- stdout:\n{}--- stderr:\n{}",
-        if status.is_none() {
-            "did not end"
-        } else {
-            "left a child that holds its output"
-        },
+        if status.is_none() { "did not end" } else { "left a child that holds its output" },
         String::from_utf8_lossy(&stdout.take()),
         String::from_utf8_lossy(&stderr.take()),
     );
@@ -132,10 +118,7 @@ pub fn wait_until<T>(what: &str, timeout: Duration, mut look: impl FnMut() -> Op
         if let Some(value) = look() {
             return value;
         }
-        assert!(
-            Instant::now() < deadline,
-            "waited {timeout:?} in vain: {what}"
-        );
+        assert!(Instant::now() < deadline, "waited {timeout:?} in vain: {what}");
         thread::sleep(STEP);
     }
 }
@@ -168,10 +151,7 @@ impl Collector {
         thread::spawn(move || {
             let mut buffer = [0; 16 * 1024];
             while let Ok(length @ 1..) = stream.read(&mut buffer) {
-                shared
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .extend_from_slice(&buffer[..length]);
+                shared.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..length]);
             }
             let _ = sender.send(());
         });
@@ -181,9 +161,7 @@ impl Collector {
     /// Waits for the end of the stream; false when it has not come by the deadline.
     fn wait(&self, deadline: Instant) -> bool {
         // A program that ended just in time gets a moment for its output.
-        let left = deadline
-            .saturating_duration_since(Instant::now())
-            .max(Duration::from_millis(200));
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(200));
         self.end.recv_timeout(left).is_ok()
     }
 

@@ -24,15 +24,9 @@ impl Qmp {
     /// If QEMU does not answer.
     #[track_caller]
     pub fn connect(socket: &Path) -> Self {
-        let stream = wait_until("QEMU's control socket", PATIENCE, || {
-            UnixStream::connect(socket).ok()
-        });
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a read timeout");
-        let mut qmp = Qmp {
-            reader: BufReader::new(stream),
-        };
+        let stream = wait_until("QEMU's control socket", PATIENCE, || UnixStream::connect(socket).ok());
+        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
+        let mut qmp = Qmp { reader: BufReader::new(stream) };
         qmp.next_message();
         qmp.execute("qmp_capabilities");
         qmp
@@ -53,10 +47,7 @@ impl Qmp {
             if let Some(answer) = message.get_mut("return") {
                 return answer.take();
             }
-            assert!(
-                message.get("error").is_none(),
-                "QEMU refuses to {command}: {message}"
-            );
+            assert!(message.get("error").is_none(), "QEMU refuses to {command}: {message}");
         }
     }
 

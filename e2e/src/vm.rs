@@ -34,13 +34,7 @@ pub struct VmOptions {
 impl VmOptions {
     /// A machine with 128 MiB of memory and no disk.
     pub fn new(initramfs: Initramfs) -> Self {
-        VmOptions {
-            initramfs,
-            disks: Vec::new(),
-            memory_mib: 128,
-            kernel_arguments: String::new(),
-            accelerator: None,
-        }
+        VmOptions { initramfs, disks: Vec::new(), memory_mib: 128, kernel_arguments: String::new(), accelerator: None }
     }
 
     /// Attaches a raw image as the next virtio disk (`/dev/vda`, `/dev/vdb`, …), with
@@ -98,41 +92,21 @@ impl Vm {
     #[track_caller]
     pub fn start(options: &VmOptions) -> Self {
         let boot = places::guest_boot();
-        let accelerator = options
-            .accelerator
-            .unwrap_or_else(Accelerator::of_this_machine);
+        let accelerator = options.accelerator.unwrap_or_else(Accelerator::of_this_machine);
         let folder = places::temporary_folder_for_sockets();
         let in_folder = |name: &str| folder.path().join(name);
         options.initramfs.build(&in_folder("initramfs"));
 
         let mut command = bound_to_this_thread(&places::tool("qemu-system-x86_64"));
         command
-            .args([
-                "-nodefaults",
-                "-no-user-config",
-                "-nic",
-                "none",
-                "-display",
-                "none",
-            ])
-            .args([
-                "-accel",
-                accelerator.name(),
-                "-m",
-                &options.memory_mib.to_string(),
-            ])
+            .args(["-nodefaults", "-no-user-config", "-nic", "none", "-display", "none"])
+            .args(["-accel", accelerator.name(), "-m", &options.memory_mib.to_string()])
             .args(["-serial", "stdio"])
             .arg("-chardev")
-            .arg(format!(
-                "socket,id=control,path={},server=on,wait=off",
-                in_folder("control").display()
-            ))
+            .arg(format!("socket,id=control,path={},server=on,wait=off", in_folder("control").display()))
             .args(["-serial", "chardev:control"])
             .arg("-qmp")
-            .arg(format!(
-                "unix:{},server=on,wait=off",
-                in_folder("qmp").display()
-            ))
+            .arg(format!("unix:{},server=on,wait=off", in_folder("qmp").display()))
             .arg("-kernel")
             .arg(boot.join("vmlinuz"))
             .arg("-initrd")
@@ -142,9 +116,7 @@ impl Vm {
         for (image, cache) in &options.disks {
             // QEMU reads two commas as one within a value.
             let file = image.display().to_string().replace(',', ",,");
-            command
-                .arg("-drive")
-                .arg(format!("if=virtio,format=raw,cache={cache},file={file}"));
+            command.arg("-drive").arg(format!("if=virtio,format=raw,cache={cache},file={file}"));
         }
         let mut qemu = command
             .stdin(Stdio::null())
@@ -164,18 +136,10 @@ impl Vm {
         });
         let qmp = Qmp::connect(&in_folder("qmp"));
         let control = options.initramfs.takes_commands().then(|| {
-            let stream =
-                UnixStream::connect(in_folder("control")).expect("QEMU's second serial port");
+            let stream = UnixStream::connect(in_folder("control")).expect("QEMU's second serial port");
             BufReader::new(stream)
         });
-        Vm {
-            qemu,
-            console,
-            qmp,
-            control,
-            commands: 0,
-            _folder: folder,
-        }
+        Vm { qemu, console, qmp, control, commands: 0, _folder: folder }
     }
 
     /// Switches on and waits until the guest has booted.
@@ -223,10 +187,7 @@ impl Vm {
     /// If the guest does not answer, or is one that takes no commands.
     #[track_caller]
     pub fn run(&mut self, command: &str, timeout: Duration) -> (i32, Vec<u8>) {
-        assert!(
-            !command.contains('\n'),
-            "a command for the guest is one line"
-        );
+        assert!(!command.contains('\n'), "a command for the guest is one line");
         self.commands += 1;
         let id = self.commands.to_string();
         let control = self.control.as_mut().expect("this guest takes no commands");
@@ -237,17 +198,13 @@ impl Vm {
             control.read_line(&mut header)?;
             Ok::<_, std::io::Error>(header)
         };
-        let header = exchange().unwrap_or_else(|error| {
-            panic!("the guest did not answer '{command}' in {timeout:?}: {error}")
-        });
+        let header =
+            exchange().unwrap_or_else(|error| panic!("the guest did not answer '{command}' in {timeout:?}: {error}"));
         let fields: Vec<&str> = header.split_whitespace().collect();
         let [answered, status, length] = fields[..] else {
             panic!("the guest answered '{command}' with '{header}'");
         };
-        assert_eq!(
-            answered, id,
-            "the guest answered another command than '{command}'"
-        );
+        assert_eq!(answered, id, "the guest answered another command than '{command}'");
         let mut output = vec![0; length.parse().expect("a length")];
         control
             .read_exact(&mut output)
@@ -338,10 +295,7 @@ impl Drop for Vm {
         let _ = self.qemu.kill();
         let _ = wait_for_exit(&mut self.qemu, PATIENCE);
         if thread::panicking() {
-            eprintln!(
-                "--- console of the virtual machine:\n{}--- end of the console",
-                self.console.text()
-            );
+            eprintln!("--- console of the virtual machine:\n{}--- end of the console", self.console.text());
         }
     }
 }

@@ -19,24 +19,13 @@ fn a_virtual_machine_shares_its_disk_with_the_host() {
     let mut vm = Vm::boot(&VmOptions::new(Initramfs::Busybox).disk(&disk));
     vm.output_of("echo from the guest > '/mnt/nlXTP/a file with a long name.txt'");
     assert_eq!(vm.run("exit 7", SHORT).0, 7);
-    assert_eq!(
-        vm.run("printf '\\000\\377'", SHORT).1,
-        b"\0\xff",
-        "answers are bytes"
-    );
+    assert_eq!(vm.run("printf '\\000\\377'", SHORT).1, b"\0\xff", "answers are bytes");
     let interfaces = vm.output_of("ls /sys/class/net");
     vm.power_off();
 
-    assert_eq!(
-        interfaces.trim(),
-        "lo",
-        "the guest has no other network interface"
-    );
+    assert_eq!(interfaces.trim(), "lo", "the guest has no other network interface");
     assert_eq!(image::list(&disk, 0), ["a file with a long name.txt"]);
-    assert_eq!(
-        image::read_file(&disk, 0, "a file with a long name.txt"),
-        b"from the guest\n"
-    );
+    assert_eq!(image::read_file(&disk, 0, "a file with a long name.txt"), b"from the guest\n");
     image::check(&disk, 0);
 }
 
@@ -70,25 +59,13 @@ fn a_container_is_a_machine_of_its_own() {
     assert_eq!(container.output_of("cat /mnt/nlXTP/hello"), "from the host");
     assert_eq!(container.output_of("hostname").trim(), container.hostname());
     assert_eq!(container.output_of("ls /sys/class/net").trim(), "lo");
-    assert_eq!(
-        container
-            .output_of("cat /sys/class/net/lo/operstate")
-            .trim(),
-        "unknown"
-    );
+    assert_eq!(container.output_of("cat /sys/class/net/lo/operstate").trim(), "unknown");
     assert_eq!(container.output_of("cat /proc/1/comm").trim(), "sh");
     let processes = container.output_of("ls -d /proc/[0-9]* | wc -l");
-    assert!(
-        processes.trim().parse::<u32>().expect("a number") < 6,
-        "{processes}"
-    );
+    assert!(processes.trim().parse::<u32>().expect("a number") < 6, "{processes}");
     assert_eq!(container.run("exit 7", SHORT).code(), 7);
     let root = container.output_of("ls -d /run/host /work 2>/dev/null; cat /etc/nlxtp-guest-root");
-    assert_eq!(
-        root.lines().count(),
-        1,
-        "nothing of the host is to be seen: {root}"
-    );
+    assert_eq!(root.lines().count(), 1, "nothing of the host is to be seen: {root}");
 
     let invoke = container.host_command_for("touch /mnt/nlXTP/invoked");
     run(Command::new("sh").args(["-c", &invoke]), SHORT).success();
@@ -113,10 +90,7 @@ fn a_container_boots_its_program_and_ends_it() {
         });
         let begin = Instant::now();
         container.stop();
-        assert!(
-            begin.elapsed() < Duration::from_secs(4),
-            "nothing had to be killed"
-        );
+        assert!(begin.elapsed() < Duration::from_secs(4), "nothing had to be killed");
         assert_eq!(fs::read_to_string(&log).expect("the log"), round);
     }
 }
@@ -142,9 +116,7 @@ fn a_failed_test_leaves_nothing_behind() {
     let failing = std::thread::spawn(move || {
         let mut container = Container::create();
         container.start();
-        container
-            .run("sleep 4321 >/dev/null 2>&1 & :", SHORT)
-            .success();
+        container.run("sleep 4321 >/dev/null 2>&1 & :", SHORT).success();
         assert!(is_running("sleep\x004321"));
         sender.send(container.root()).expect("sent");
         panic!("this panic is part of the test");
@@ -170,15 +142,8 @@ fn the_shell_scripts_are_clean() {
     let repository = places::repository();
     let mut shellcheck = Command::new(places::tool("shellcheck"));
     for folder in ["scripts", "e2e/guests"] {
-        for entry in fs::read_dir(repository.join(folder))
-            .expect("the folder")
-            .flatten()
-        {
-            if entry
-                .path()
-                .extension()
-                .is_some_and(|extension| extension == "sh")
-            {
+        for entry in fs::read_dir(repository.join(folder)).expect("the folder").flatten() {
+            if entry.path().extension().is_some_and(|extension| extension == "sh") {
                 shellcheck.arg(entry.path());
             }
         }
