@@ -3,4 +3,5 @@
 pub mod archive;
 pub mod control;
 pub mod error;
+pub mod fat;
 pub mod shared_directory;

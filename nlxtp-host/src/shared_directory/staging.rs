@@ -119,7 +119,7 @@ impl Staging {
     }
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_1970.as_secs()).unwrap_or(0)
 }

@@ -1,0 +1,300 @@
+//! The allocation table: which cluster follows which.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::boot_sector::{FIRST_CLUSTER, FatType, Geometry};
+use super::error::{Damage, FatError};
+use super::storage::ReadAt;
+
+/// Bytes of the table that are read at once. A forged chain can make each
+/// step read another block, so blocks are not larger.
+const BLOCK_LEN: usize = 4096;
+/// Blocks that are kept: 64 KiB, half of the largest FAT16 table.
+const BLOCKS: usize = 16;
+
+/// What the table says about a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// It is free.
+    Free,
+    /// The chain goes on with this cluster, which may not exist.
+    Next(u32),
+    /// It is unusable.
+    Bad,
+    /// It is the last of its chain.
+    End,
+}
+
+/// The active copy of the table, read through a small cache.
+#[derive(Debug)]
+pub(super) struct Table {
+    fat_type: FatType,
+    /// First byte on the storage.
+    offset: u64,
+    /// Bytes that hold entries of clusters.
+    len: u64,
+    cluster_count: u32,
+    /// Block `n` is kept in place `n % BLOCKS`.
+    cache: Mutex<Vec<Option<Block>>>,
+}
+
+#[derive(Debug)]
+struct Block {
+    number: u64,
+    bytes: Vec<u8>,
+}
+
+impl Table {
+    pub fn new(geometry: &Geometry, volume_offset: u64) -> Self {
+        Self {
+            fat_type: geometry.fat_type,
+            offset: volume_offset.saturating_add(geometry.fat_offset(geometry.active_fat)),
+            len: geometry.fat_type.table_len(geometry.cluster_count),
+            cluster_count: geometry.cluster_count,
+            cache: Mutex::new((0..BLOCKS).map(|_| None).collect()),
+        }
+    }
+
+    /// Whether there is a cluster of this number.
+    pub fn has(&self, cluster: u32) -> bool {
+        cluster
+            .checked_sub(FIRST_CLUSTER)
+            .is_some_and(|index| index < self.cluster_count)
+    }
+
+    /// What the table says about a cluster, which must exist.
+    pub fn link(&self, storage: &(impl ReadAt + ?Sized), cluster: u32) -> Result<Link, FatError> {
+        if !self.has(cluster) {
+            let place = "allocation table";
+            return Err(FatError::damaged(Damage::OutOfRange { cluster }, place));
+        }
+        let at = u64::from(cluster) * u64::from(self.fat_type.bits()) / 8;
+        let mut bytes = [0; 4];
+        let len = if self.fat_type == FatType::Fat32 {
+            4
+        } else {
+            2
+        };
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        // An entry of FAT12 may lie across two blocks: byte by byte.
+        for (at, byte) in (at..).zip(bytes.iter_mut().take(len)) {
+            *byte = self.byte(storage, &mut cache, at)?;
+        }
+        drop(cache);
+        Ok(self.decode(cluster, u32::from_le_bytes(bytes)))
+    }
+
+    fn byte(
+        &self,
+        storage: &(impl ReadAt + ?Sized),
+        cache: &mut [Option<Block>],
+        at: u64,
+    ) -> Result<u8, FatError> {
+        let number = at / BLOCK_LEN as u64;
+        let within = usize::try_from(at % BLOCK_LEN as u64).unwrap_or_default();
+        let place = usize::try_from(number % BLOCKS as u64).unwrap_or_default();
+        let outside = || FatError::not_fat("the allocation table ends early");
+        let kept = cache.get_mut(place).ok_or_else(outside)?;
+        let block = match kept {
+            Some(block) if block.number == number => block,
+            kept => {
+                let start = number * BLOCK_LEN as u64;
+                let len = self.len.saturating_sub(start).min(BLOCK_LEN as u64);
+                let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+                storage.read_exact_at(&mut bytes, self.offset.saturating_add(start))?;
+                kept.insert(Block { number, bytes })
+            }
+        };
+        block.bytes.get(within).copied().ok_or_else(outside)
+    }
+
+    fn decode(&self, cluster: u32, raw: u32) -> Link {
+        let (value, bad) = match self.fat_type {
+            // Two entries share three bytes.
+            FatType::Fat12 if cluster % 2 == 1 => (raw >> 4 & 0xFFF, 0xFF7),
+            FatType::Fat12 => (raw & 0xFFF, 0xFF7),
+            FatType::Fat16 => (raw & 0xFFFF, 0xFFF7),
+            // The upper four bits are reserved.
+            FatType::Fat32 => (raw & 0x0FFF_FFFF, 0x0FFF_FFF7),
+        };
+        match value {
+            0 => Link::Free,
+            value if value == bad => Link::Bad,
+            value if value > bad => Link::End,
+            value => Link::Next(value),
+        }
+    }
+
+    /// Counts the free clusters: reads the whole table once.
+    pub fn count_free(&self, storage: &(impl ReadAt + ?Sized)) -> Result<u32, FatError> {
+        let mut free = 0u32;
+        for index in 0..self.cluster_count {
+            if self.link(storage, FIRST_CLUSTER + index)? == Link::Free {
+                free += 1;
+            }
+        }
+        Ok(free)
+    }
+}
+
+/// A walk along one chain that ends, whatever the table says.
+#[derive(Debug)]
+pub(super) struct Chain {
+    first: u32,
+    current: u32,
+    steps: u32,
+    /// Brent's search for cycles: a cluster of the chain, replaced after 1, 2,
+    /// 4, … steps. A walk that meets it again goes round.
+    marker: u32,
+    next_mark: u32,
+}
+
+impl Chain {
+    /// The chain from a first cluster.
+    pub fn new(table: &Table, first: u32) -> Result<Self, FatError> {
+        if !table.has(first) {
+            let damage = Damage::OutOfRange { cluster: first };
+            return Err(FatError::damaged(damage, "first cluster of a chain"));
+        }
+        Ok(Self {
+            first,
+            current: first,
+            steps: 0,
+            marker: first,
+            next_mark: 1,
+        })
+    }
+
+    /// An error at the place that the walk has reached.
+    pub fn damaged(&self, damage: Damage) -> FatError {
+        FatError::damaged(
+            damage,
+            format!(
+                "chain from cluster {}, after {} steps",
+                self.first, self.steps
+            ),
+        )
+    }
+
+    /// Goes on to the next cluster; `None` at the end of the chain.
+    pub fn advance(
+        &mut self,
+        table: &Table,
+        storage: &(impl ReadAt + ?Sized),
+    ) -> Result<Option<u32>, FatError> {
+        let cluster = match table.link(storage, self.current)? {
+            Link::End => return Ok(None),
+            Link::Next(cluster) => cluster,
+            Link::Free => {
+                let cluster = self.current;
+                return Err(self.damaged(Damage::FreeCluster { cluster }));
+            }
+            Link::Bad => {
+                let cluster = self.current;
+                return Err(self.damaged(Damage::BadCluster { cluster }));
+            }
+        };
+        if !table.has(cluster) {
+            return Err(self.damaged(Damage::OutOfRange { cluster }));
+        }
+        self.steps += 1;
+        // The table may change on the way, so the marker alone is no bound.
+        if cluster == self.marker || self.steps >= table.cluster_count {
+            return Err(self.damaged(Damage::Cycle));
+        }
+        if self.steps == self.next_mark {
+            self.marker = cluster;
+            self.next_mark = self.next_mark.saturating_mul(2);
+        }
+        self.current = cluster;
+        Ok(Some(cluster))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(fat_type: FatType, cluster_count: u32) -> Table {
+        Table {
+            fat_type,
+            offset: 0,
+            len: fat_type.table_len(cluster_count),
+            cluster_count,
+            cache: Mutex::new((0..BLOCKS).map(|_| None).collect()),
+        }
+    }
+
+    fn fat16(entries: &[u16]) -> Vec<u8> {
+        entries.iter().flat_map(|e| e.to_le_bytes()).collect()
+    }
+
+    fn follow(bytes: &[u8], table: &Table, first: u32) -> Result<Vec<u32>, FatError> {
+        let mut chain = Chain::new(table, first)?;
+        let mut all = vec![first];
+        while let Some(cluster) = chain.advance(table, bytes)? {
+            all.push(cluster);
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn entries_of_each_width() {
+        // FAT12: entries 0..5 = FF8 FFF 003 FFF FF7 000
+        let bytes = [0xF8, 0xFF, 0xFF, 0x03, 0xF0, 0xFF, 0xF7, 0x0F, 0x00];
+        let narrow = table(FatType::Fat12, 4);
+        let link = |cluster| narrow.link(bytes.as_slice(), cluster).unwrap();
+        assert_eq!(link(2), Link::Next(3));
+        assert_eq!(link(3), Link::End);
+        assert_eq!(link(4), Link::Bad);
+        assert_eq!(link(5), Link::Free);
+        assert!(narrow.link(bytes.as_slice(), 6).is_err());
+        assert!(narrow.link(bytes.as_slice(), 1).is_err());
+        assert_eq!(narrow.count_free(bytes.as_slice()).unwrap(), 1);
+
+        let wide = table(FatType::Fat32, 2);
+        let bytes: Vec<u8> = [0, 0, 0xF000_0003u32, 0xFFFF_FFFF]
+            .iter()
+            .flat_map(|e| e.to_le_bytes())
+            .collect();
+        assert_eq!(follow(&bytes, &wide, 2).unwrap(), [2, 3]);
+    }
+
+    #[test]
+    fn fat12_across_blocks() {
+        // Every entry is its own successor; entry 2730 lies at 4095.
+        let count = 4000;
+        let mut bytes = vec![0u8; usize::try_from(FatType::Fat12.table_len(count)).unwrap()];
+        for cluster in 2..count + 1 {
+            let next = cluster + 1;
+            let at = usize::try_from(cluster * 3 / 2).unwrap();
+            let [low, high, ..] = if cluster % 2 == 1 { next << 4 } else { next }.to_le_bytes();
+            bytes[at] |= low;
+            bytes[at + 1] |= high;
+        }
+        let narrow = table(FatType::Fat12, count);
+        for cluster in 2..count + 1 {
+            let link = narrow.link(bytes.as_slice(), cluster).unwrap();
+            assert_eq!(link, Link::Next(cluster + 1));
+        }
+    }
+
+    #[test]
+    fn bad_chains_end() {
+        let table = table(FatType::Fat16, 8);
+        let bytes = fat16(&[0xFFF8, 0xFFFF, 3, 4, 5, 3, 6, 0xFFF7, 0, 10]);
+        let damage = |first| match follow(&bytes, &table, first) {
+            Err(error @ FatError::Damaged { .. }) if !error.may_retry() => unreachable!(),
+            Err(FatError::Damaged { damage, .. }) => damage,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(damage(2), Damage::Cycle);
+        assert_eq!(damage(6), Damage::Cycle);
+        assert_eq!(damage(7), Damage::BadCluster { cluster: 7 });
+        assert_eq!(damage(8), Damage::FreeCluster { cluster: 8 });
+        assert_eq!(damage(9), Damage::OutOfRange { cluster: 10 });
+        for cluster in [0, 1, 10, u32::MAX] {
+            assert_eq!(damage(cluster), Damage::OutOfRange { cluster });
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! Writing a planned file system in one pass.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::boot_sector::{
+    BACKUP_SECTOR, BOOT_SECTOR_LEN, FIRST_CLUSTER, FS_INFO_SECTOR, FatType, MEDIA, fs_info,
+};
+use super::error::{FatError, WrongLength};
+use super::layout::Layout;
+use super::plan::{FileIndex, ROOT};
+use super::storage::WriteAt;
+
+/// Bytes that are written at once.
+const BUFFER_LEN: usize = 1 << 20;
+/// Granularity in which zeros are left out.
+const PAGE_LEN: usize = 4096;
+
+/// What is on the target before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Only zeros, and nobody looks at it before it is finished: a new image
+    /// file, to be renamed later. Zeros are not written, so that the file stays
+    /// sparse, and nothing is synced: do that before the renaming.
+    Zeroed,
+    /// Anything, perhaps an older file system: a block device. Everything but
+    /// the free clusters is written; these keep their old data. The old boot
+    /// sector is wiped first and the new one comes last, with syncs between,
+    /// so that a crash leaves no file system rather than a mixture.
+    InUse,
+}
+
+/// Writes a [`Layout`]: first the data of all files in the order of the plan,
+/// then with [`Writer::finish`] everything else. Until then there is no boot
+/// sector, hence no file system.
+///
+/// After an error the writer is of no more use. Memory does not depend on the
+/// data: a buffer of 1 MiB, and one directory at a time.
+#[derive(Debug)]
+pub struct Writer<W> {
+    layout: Arc<Layout>,
+    stream: Stream<W>,
+    /// Where the boot sector lies.
+    offset: u64,
+    target: Target,
+    next_file: usize,
+    failed: bool,
+}
+
+impl<W: WriteAt> Writer<W> {
+    pub(super) fn new(
+        layout: Arc<Layout>,
+        storage: W,
+        offset: u64,
+        target: Target,
+    ) -> Result<Self, FatError> {
+        let needed = layout.geometry.total_bytes();
+        let available = storage.len()?.saturating_sub(offset);
+        if needed > available {
+            return Err(FatError::TooSmall { needed, available });
+        }
+        if target == Target::InUse {
+            // The backup of the boot sector lies within the first page, too.
+            let page = [0; PAGE_LEN];
+            storage.write_all_at(&page, offset)?;
+            storage.sync()?;
+        }
+        let geometry = &layout.geometry;
+        let start = geometry.cluster_offset(layout.first_file_cluster);
+        let metadata_bytes = geometry.metadata_bytes();
+        Ok(Self {
+            layout,
+            stream: Stream {
+                storage,
+                // A volume without room for files has no files either.
+                position: offset + start.unwrap_or(metadata_bytes),
+                buffer: vec![0; BUFFER_LEN],
+                filled: 0,
+                skip_zeros: target == Target::Zeroed,
+            },
+            offset,
+            target,
+            next_file: 0,
+            failed: false,
+        })
+    }
+
+    /// The file whose data come next, `None` after the last.
+    #[must_use]
+    pub fn next_file(&self) -> Option<FileIndex> {
+        (self.next_file < self.layout.file_count()).then_some(FileIndex(self.next_file))
+    }
+
+    /// Writes the next file's data, up to the end of `data`. Empty files have
+    /// their turn, too.
+    ///
+    /// # Errors
+    /// [`FatError::WrongLength`] if `data` does not have the planned size,
+    /// [`FatError::WrongOrder`] after the last file, [`FatError::Io`].
+    pub fn write_file(&mut self, data: &mut dyn Read) -> Result<FileIndex, FatError> {
+        let (index, size) = self.begin_file()?;
+        let mut left = size;
+        while left > 0 {
+            let space = self.stream.space(left)?;
+            match data.read(space) {
+                Ok(0) => {
+                    return Err(FatError::WrongLength {
+                        path: self.layout.path_of_file(index),
+                        planned: size,
+                        found: WrongLength::Shorter(size - left),
+                    });
+                }
+                Ok(len) => {
+                    // A reader that claims more than it was given is wrong.
+                    let len = len.min(space.len());
+                    self.stream.filled += len;
+                    left -= len as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !at_end(data)? {
+            return Err(FatError::WrongLength {
+                path: self.layout.path_of_file(index),
+                planned: size,
+                found: WrongLength::Longer,
+            });
+        }
+        self.end_file(size)?;
+        Ok(index)
+    }
+
+    /// Writes the next file as a copy of one that was written already.
+    ///
+    /// # Errors
+    /// [`FatError::WrongOrder`] if `source` is not written yet,
+    /// [`FatError::WrongLength`] if it does not have the planned size,
+    /// [`FatError::Io`].
+    pub fn copy_from(&mut self, source: FileIndex) -> Result<FileIndex, FatError> {
+        let written = source.0 < self.next_file;
+        let (index, size) = self.begin_file()?;
+        let source = match self.layout.file(source) {
+            Some(file) if written => file,
+            _ => {
+                return Err(FatError::WrongOrder {
+                    reason: "a file is to be copied before it is written".to_owned(),
+                });
+            }
+        };
+        let found = u64::from(source.size);
+        if found != size {
+            return Err(FatError::WrongLength {
+                path: self.layout.path_of_file(index),
+                planned: size,
+                found: match found < size {
+                    true => WrongLength::Shorter(found),
+                    false => WrongLength::Longer,
+                },
+            });
+        }
+        // It may still be in the buffer.
+        self.stream.flush()?;
+        let mut from = self.offset + source.offset.unwrap_or(0);
+        let mut left = size;
+        while left > 0 {
+            self.stream.copy_within(&mut from, &mut left)?;
+        }
+        self.end_file(size)?;
+        Ok(index)
+    }
+
+    fn begin_file(&mut self) -> Result<(FileIndex, u64), FatError> {
+        let index = FileIndex(self.next_file);
+        let size = self.layout.file_size(index).filter(|_| !self.failed);
+        // Until the file is complete.
+        self.failed = true;
+        match size {
+            Some(size) => Ok((index, u64::from(size))),
+            None => Err(FatError::WrongOrder {
+                reason: "there is no next file".to_owned(),
+            }),
+        }
+    }
+
+    fn end_file(&mut self, size: u64) -> Result<(), FatError> {
+        self.pad_cluster(size)?;
+        self.next_file += 1;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Zeros from so many bytes to the end of their last cluster.
+    fn pad_cluster(&mut self, len: u64) -> Result<(), FatError> {
+        let cluster_size = u64::from(self.layout.geometry.cluster_size());
+        self.stream.zeros(len.next_multiple_of(cluster_size) - len)
+    }
+
+    /// Writes directories, allocation tables and the boot sector, and returns
+    /// the storage.
+    ///
+    /// # Errors
+    /// [`FatError::WrongOrder`] if a file is missing or had an error;
+    /// [`FatError::Io`].
+    pub fn finish(mut self) -> Result<W, FatError> {
+        if self.failed || self.next_file().is_some() {
+            return Err(FatError::WrongOrder {
+                reason: format!(
+                    "{} of {} files are written",
+                    self.next_file,
+                    self.layout.file_count()
+                ),
+            });
+        }
+        let layout = Arc::clone(&self.layout);
+        let geometry = &layout.geometry;
+        self.stream.seek(self.offset + BOOT_SECTOR_LEN as u64)?;
+        self.reserved_sectors()?;
+        for _ in 0..geometry.fats {
+            self.table()?;
+        }
+        if geometry.fat_type != FatType::Fat32 {
+            let bytes = self.layout.directory_bytes(ROOT)?;
+            self.stream.write(&bytes)?;
+            let len = u64::from(geometry.root_sectors()) * BOOT_SECTOR_LEN as u64;
+            self.stream.zeros(len.saturating_sub(bytes.len() as u64))?;
+        }
+        // The first directory comes with the first cluster.
+        for id in layout.directories() {
+            let bytes = layout.directory_bytes(id)?;
+            self.stream.write(&bytes)?;
+            // A root directory without a label and entries has a cluster.
+            match bytes.is_empty() {
+                true => self.stream.zeros(u64::from(geometry.cluster_size()))?,
+                false => self.pad_cluster(bytes.len() as u64)?,
+            }
+        }
+        self.stream.flush()?;
+        let storage = self.stream.storage;
+        if self.target == Target::InUse {
+            storage.sync()?;
+        }
+        storage.write_all_at(&geometry.encode(), self.offset)?;
+        if self.target == Target::InUse {
+            storage.sync()?;
+        }
+        Ok(storage)
+    }
+
+    /// Everything between the boot sector and the first table.
+    fn reserved_sectors(&mut self) -> Result<(), FatError> {
+        let layout = Arc::clone(&self.layout);
+        let geometry = &layout.geometry;
+        let wide = geometry.fat_type == FatType::Fat32;
+        for sector in 1..geometry.reserved_sectors {
+            // The backup holds the first three sectors; the third has only the
+            // signature.
+            let original = match sector.checked_sub(u32::from(BACKUP_SECTOR)) {
+                Some(copied @ 0..=2) => copied,
+                _ => sector,
+            };
+            let bytes = match original {
+                0 if wide => geometry.encode(),
+                n if wide && n == u32::from(FS_INFO_SECTOR) => {
+                    // All ones where there is nothing to hint at.
+                    let (free, next) = match self.layout.free_clusters() {
+                        0 => (0, u32::MAX),
+                        free => (free, self.layout.first_free_cluster),
+                    };
+                    fs_info(free, next)
+                }
+                2 if wide => {
+                    let mut third = [0; BOOT_SECTOR_LEN];
+                    third[510..].copy_from_slice(&[0x55, 0xAA]);
+                    third
+                }
+                _ => [0; BOOT_SECTOR_LEN],
+            };
+            self.stream.write(&bytes)?;
+        }
+        Ok(())
+    }
+
+    /// One copy of the allocation table.
+    fn table(&mut self) -> Result<(), FatError> {
+        let layout = Arc::clone(&self.layout);
+        let geometry = &layout.geometry;
+        let mut entries = TableEntries {
+            stream: &mut self.stream,
+            fat_type: geometry.fat_type,
+            half: None,
+            written: 0,
+        };
+        // The media byte with ones; then "cleanly unmounted, no errors".
+        entries.push(0x0FFF_FF00 | u32::from(MEDIA))?;
+        entries.push(END_OF_CHAIN)?;
+        let mut cluster = FIRST_CLUSTER;
+        for run in &self.layout.runs {
+            for _ in 1..*run {
+                cluster += 1;
+                entries.push(cluster)?;
+            }
+            cluster += 1;
+            entries.push(END_OF_CHAIN)?;
+        }
+        let written = entries.finish()?;
+        self.stream
+            .zeros(geometry.fat_len().saturating_sub(written))
+    }
+}
+
+/// Cut to 12 or 16 bits it means the same.
+const END_OF_CHAIN: u32 = 0x0FFF_FFFF;
+
+/// Packs entries of the allocation table.
+struct TableEntries<'s, W> {
+    stream: &'s mut Stream<W>,
+    fat_type: FatType,
+    /// FAT12: the entry that waits for the one it shares a byte with.
+    half: Option<u32>,
+    written: u64,
+}
+
+impl<W: WriteAt> TableEntries<'_, W> {
+    fn push(&mut self, entry: u32) -> Result<(), FatError> {
+        let (value, len) = match (self.fat_type, self.half.take()) {
+            (FatType::Fat32, _) => (entry, 4),
+            (FatType::Fat16, _) => (entry, 2),
+            (FatType::Fat12, Some(first)) => ((first & 0xFFF) | (entry & 0xFFF) << 12, 3),
+            (FatType::Fat12, None) => {
+                self.half = Some(entry);
+                return Ok(());
+            }
+        };
+        let bytes = value.to_le_bytes();
+        self.written += len as u64;
+        self.stream.write(bytes.get(..len).unwrap_or_default())
+    }
+
+    fn finish(mut self) -> Result<u64, FatError> {
+        if self.half.is_some() {
+            self.push(0)?;
+        }
+        Ok(self.written)
+    }
+}
+
+/// Sequential output in large blocks.
+#[derive(Debug)]
+struct Stream<W> {
+    storage: W,
+    /// Where the buffer belongs on the storage.
+    position: u64,
+    buffer: Vec<u8>,
+    filled: usize,
+    skip_zeros: bool,
+}
+
+impl<W: WriteAt> Stream<W> {
+    /// Free space in the buffer, at least one byte, at most `want`. What is
+    /// put there is counted by adding to `filled`.
+    fn space(&mut self, want: u64) -> Result<&mut [u8], FatError> {
+        if self.filled >= self.buffer.len() {
+            self.flush()?;
+        }
+        let space = self.buffer.get_mut(self.filled..).unwrap_or_default();
+        let len = usize::try_from(want).unwrap_or(usize::MAX).min(space.len());
+        Ok(space.get_mut(..len).unwrap_or_default())
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), FatError> {
+        while !bytes.is_empty() {
+            let space = self.space(bytes.len() as u64)?;
+            let (now, later) = bytes.split_at_checked(space.len()).unwrap_or((bytes, &[]));
+            space.copy_from_slice(now);
+            self.filled += now.len();
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    fn zeros(&mut self, len: u64) -> Result<(), FatError> {
+        let mut left = len;
+        while left > 0 {
+            if self.skip_zeros && left > PAGE_LEN as u64 {
+                self.flush()?;
+                self.position += left;
+                return Ok(());
+            }
+            let space = self.space(left)?;
+            space.fill(0);
+            let done = space.len();
+            self.filled += done;
+            left -= done as u64;
+        }
+        Ok(())
+    }
+
+    /// Appends bytes that lie at another place of the storage.
+    fn copy_within(&mut self, from: &mut u64, left: &mut u64) -> Result<(), FatError> {
+        self.space(*left)?;
+        let (position, filled) = (self.filled, self.buffer.len());
+        let want = usize::try_from(*left).unwrap_or(usize::MAX);
+        let end = position.saturating_add(want).min(filled);
+        let space = self.buffer.get_mut(position..end).unwrap_or_default();
+        self.storage.read_exact_at(space, *from)?;
+        let len = space.len() as u64;
+        self.filled = end;
+        *from += len;
+        *left -= len;
+        Ok(())
+    }
+
+    fn seek(&mut self, position: u64) -> Result<(), FatError> {
+        self.flush()?;
+        self.position = position;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), FatError> {
+        let bytes = self.buffer.get(..self.filled).unwrap_or_default();
+        if self.skip_zeros {
+            let mut at = self.position;
+            // Neighbouring pages of one kind together.
+            for pages in PageRuns(bytes) {
+                if !is_zero(pages) {
+                    self.storage.write_all_at(pages, at)?;
+                }
+                at += pages.len() as u64;
+            }
+        } else if !bytes.is_empty() {
+            self.storage.write_all_at(bytes, self.position)?;
+        }
+        self.position += self.filled as u64;
+        self.filled = 0;
+        Ok(())
+    }
+}
+
+/// Divides bytes into runs of pages that are all zero or all not.
+struct PageRuns<'b>(&'b [u8]);
+
+impl<'b> Iterator for PageRuns<'b> {
+    type Item = &'b [u8];
+
+    fn next(&mut self) -> Option<&'b [u8]> {
+        let mut pages = self.0.chunks(PAGE_LEN);
+        let first = pages.next()?;
+        let zero = is_zero(first);
+        let more = pages.take_while(|page| is_zero(page) == zero);
+        let len = first.len() + more.map(<[u8]>::len).sum::<usize>();
+        let (run, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(run)
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    let (wide, rest) = bytes.as_chunks::<64>();
+    wide.iter().all(|chunk| *chunk == [0; 64]) && rest.iter().all(|byte| *byte == 0)
+}
+
+fn at_end(data: &mut dyn Read) -> Result<bool, FatError> {
+    let mut one = [0];
+    loop {
+        match data.read(&mut one) {
+            Ok(len) => return Ok(len == 0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

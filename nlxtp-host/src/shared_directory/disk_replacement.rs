@@ -1,0 +1,344 @@
+//! How an upload replaces the content of a disk: a whole fresh file system.
+//!
+//! On an image file it is laid out in a new image beside the old one, which is flushed and renamed
+//! over it: a crash leaves the old image or the new one. The new image keeps owner, mode, extended
+//! attributes (security labels and access lists among them), the bytes outside the partition, and
+//! its nature: fully allocated if the old one was, else sparse.
+//!
+//! A block device cannot be renamed. There the old boot sector is wiped first and the new one comes
+//! last, each flushed: a crash leaves the old file system, the new one, or none.
+
+#![forbid(unsafe_code)]
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::unistd::{Whence, lseek64};
+use rextfv_core::archive_rules::{Manifest, ManifestLinkKind};
+use rextfv_core::entry_path::EntryPath;
+use rextfv_core::ids::RunId;
+use rextfv_core::layout;
+use rextfv_core::shared_directory::{Attributes, Content, Replacement};
+use std::collections::HashMap;
+
+use super::disk_image::{DiskOptions, locate, open_for};
+use super::image_lock::LockedImage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fat::{self, Extent, FatError, FatVolume, FileIndex, FormatOptions, Layout, Plan, ReadLimits, Target, Writer};
+
+/// Bytes of the run id's file.
+const RUN_ID_BYTES: u64 = 33;
+
+/// The new content of a disk, being made.
+pub(super) struct DiskReplacement {
+    writer: Writer<File>,
+    /// Files written so far, for copies of them.
+    written: HashMap<EntryPath, FileIndex>,
+    place: Place,
+    image: LockedImage,
+}
+
+/// Where the new file system is written.
+enum Place {
+    /// To a new image that takes the place of the old one.
+    Beside(NewImage),
+    /// To the block device itself.
+    InPlace,
+}
+
+impl DiskReplacement {
+    /// Locks the disk, lays out the new file system, and makes the new image.
+    pub fn begin(path: &Path, manifest: &Manifest) -> Result<Self> {
+        // A link to the image stays a link: what it leads to is replaced.
+        let path = path.canonicalize().map_err(|error| Error::io("open the disk", error))?;
+        let file = open_for(&path, open_options(&path).read(true).write(true))?;
+        let extent = locate(&file)?;
+        let label = FatVolume::open(&file, extent, ReadLimits::default())?.label();
+        let image = LockedImage::lock(file, &path)?;
+
+        // A damaged root directory does not matter: it goes.
+        let label = label.ok().flatten().unwrap_or_else(|| layout::VOLUME_LABEL.into());
+        let layout = Arc::new(plan(&label, extent, manifest)?);
+        let metadata = image.file().metadata().map_err(|error| Error::io("look at the disk", error))?;
+        let (place, storage, target) = if metadata.is_file() {
+            let new = NewImage::beside(&path, image.file(), &metadata, extent, manifest.total_bytes)?;
+            let storage = new.file.try_clone().map_err(|error| Error::io("make the new image", error))?;
+            (Place::Beside(new), storage, Target::Zeroed)
+        } else {
+            let storage = image.file().try_clone().map_err(|error| Error::io("open the disk", error))?;
+            (Place::InPlace, storage, Target::InUse)
+        };
+        let writer = layout.writer(storage, extent.offset, target)?;
+        Ok(Self { writer, written: HashMap::new(), place, image })
+    }
+
+    fn next_file(&mut self, path: &EntryPath, content: &mut dyn Read) -> Result<()> {
+        let index = self.writer.write_file(content).map_err(|error| failed(error, path))?;
+        self.written.insert(path.clone(), index);
+        Ok(())
+    }
+}
+
+/// A mounted block device is not opened for writing.
+fn open_options(path: &Path) -> std::fs::OpenOptions {
+    let mut options = File::options();
+    let is_device = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device());
+    if is_device {
+        options.custom_flags(libc::O_EXCL);
+    }
+    options
+}
+
+fn plan(label: &str, extent: Extent, manifest: &Manifest) -> Result<Layout> {
+    let mut options = FormatOptions::new(label)?;
+    options.volume_id = u32::from_le_bytes(random()?);
+    options.hidden_sectors = u32::try_from(extent.offset / 512).unwrap_or(u32::MAX);
+    options.timestamp = super::staging::now();
+    let text = |path: &EntryPath| {
+        path.as_str().map(str::to_owned).ok_or_else(|| Error::new(ErrorKind::Refused, "the name is not UTF-8"))
+    };
+    let now = options.timestamp;
+    let mut plan = Plan::new(options, extent.len)?;
+    for directory in &manifest.directories {
+        plan.add_directory(&text(&directory.path)?, directory.attributes.modified)?;
+    }
+    for file in &manifest.files {
+        plan.add_file(&text(&file.path)?, file.size, file.attributes.modified)?;
+    }
+    for link in &manifest.links {
+        let ManifestLinkKind::Copy { size, .. } = link.kind else {
+            return Err(Error::new(ErrorKind::Refused, "FAT has no links").with_object(link.path.to_string()));
+        };
+        plan.add_file(&text(&link.path)?, size, link.attributes.modified)?;
+    }
+    plan.add_file(layout::RUN_ID, RUN_ID_BYTES, now)?;
+    Ok(plan.finish()?)
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new(ErrorKind::Io, "the system gives no random numbers").with_source(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// An error while a file was written. One that the content itself gave comes through as it was.
+fn failed(error: FatError, path: &EntryPath) -> Error {
+    let error = match error {
+        FatError::Io(error) => match error.downcast::<Error>() {
+            Ok(inner) => return inner,
+            Err(error) => Error::io("write the new content", error),
+        },
+        FatError::WrongLength { .. } => Error::new(ErrorKind::BadArchive, error.to_string()),
+        other => other.into(),
+    };
+    error.with_object(path.to_string())
+}
+
+impl Replacement for DiskReplacement {
+    type Error = Error;
+
+    fn directory(&mut self, _: &EntryPath, _: Attributes) -> Result<()> {
+        // Laid out from the manifest, with all others.
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        path: &EntryPath,
+        _: Attributes,
+        _: u64,
+        content: &mut dyn Content<Error = Error>,
+    ) -> Result<()> {
+        self.next_file(path, &mut ContentReader(content))
+    }
+
+    fn copy(&mut self, path: &EntryPath, existing: &EntryPath, _: Attributes) -> Result<()> {
+        let missing = || Error::new(ErrorKind::NotFound, "it was not added before").with_object(existing.to_string());
+        let source = *self.written.get(existing).ok_or_else(missing)?;
+        let index = self.writer.copy_from(source).map_err(|error| failed(error, path))?;
+        self.written.insert(path.clone(), index);
+        Ok(())
+    }
+
+    fn symlink(&mut self, path: &EntryPath, _: &[u8]) -> Result<()> {
+        Err(Error::new(ErrorKind::Refused, "FAT has no symbolic links").with_object(path.to_string()))
+    }
+
+    fn hard_link(&mut self, path: &EntryPath, _: &EntryPath) -> Result<()> {
+        Err(Error::new(ErrorKind::Refused, "FAT has no hard links").with_object(path.to_string()))
+    }
+
+    fn commit(mut self: Box<Self>, run: RunId) -> Result<()> {
+        let line = format!("{run}\n");
+        self.next_file(&EntryPath::root(), &mut line.as_bytes())?;
+        let storage = self.writer.finish()?;
+        match self.place {
+            Place::Beside(new) => new.put_in_place(self.image.file()),
+            Place::InPlace => storage.sync_all().map_err(|error| Error::io("flush the disk", error)),
+        }
+    }
+}
+
+struct ContentReader<'a>(&'a mut dyn Content<Error = Error>);
+
+impl Read for ContentReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(io::Error::other)
+    }
+}
+
+/// A new image beside the old one; removed again unless it is put in its place.
+struct NewImage {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    in_place: bool,
+}
+
+impl NewImage {
+    fn beside(target: &Path, old: &File, metadata: &Metadata, extent: Extent, content_bytes: u64) -> Result<Self> {
+        let making = |error: io::Error| {
+            let error = Error::io("make the new image beside the old one", error);
+            if error.kind() == ErrorKind::NoSpace {
+                return error.with_hint("nothing was changed; make room and upload again");
+            }
+            error
+        };
+        let new = Self::create(target).map_err(making)?;
+        new.file.set_len(metadata.len()).map_err(making)?;
+        let fully_allocated = metadata.blocks().saturating_mul(512) >= metadata.len();
+        if fully_allocated {
+            let length = i64::try_from(metadata.len()).unwrap_or(i64::MAX);
+            match fallocate(&new.file, FallocateFlags::empty(), 0, length) {
+                // A file system that cannot: the file grows as it is written.
+                Err(nix::errno::Errno::EOPNOTSUPP) => {}
+                other => other.map_err(|errno| making(errno.into()))?,
+            }
+        } else {
+            let free = nix::sys::statvfs::fstatvfs(&new.file).map_err(|errno| making(errno.into()))?;
+            if free.blocks_available().saturating_mul(free.fragment_size()) < content_bytes {
+                return Err(making(io::ErrorKind::StorageFull.into()));
+            }
+        }
+        copy_data(old, &new.file, 0, extent.offset).map_err(making)?;
+        copy_data(old, &new.file, extent.offset + extent.len, metadata.len()).map_err(making)?;
+        Ok(new)
+    }
+
+    fn create(target: &Path) -> io::Result<Self> {
+        let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+        let suffix = u64::from_le_bytes(random().map_err(io::Error::other)?);
+        // A name that says whose it is, should a crash leave it behind.
+        let path = target.with_file_name(format!(".{name}.nlxtp-upload-{suffix:016x}"));
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { file, path, target: target.into(), in_place: false })
+    }
+
+    fn put_in_place(mut self, old: &File) -> Result<()> {
+        let keeping = |error| {
+            Error::io("give the new image the owner, mode and attributes of the old one", error)
+                .with_hint("nothing was changed; upload as the image's owner or as root")
+        };
+        keep_attributes(old, &self.file).map_err(keeping)?;
+        let doing = |error| Error::io("put the new image in the place of the old one", error);
+        self.file.sync_all().map_err(doing)?;
+        std::fs::rename(&self.path, &self.target).map_err(doing)?;
+        self.in_place = true;
+        let directory = self.target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all()).map_err(doing)
+    }
+}
+
+impl Drop for NewImage {
+    fn drop(&mut self) {
+        if !self.in_place {
+            // What is left does no harm, and its name says what it is.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Copies what is data, and not hole, between two positions.
+fn copy_data(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
+    let offset = |position: u64| i64::try_from(position).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+    let mut position = start;
+    while position < end {
+        position = match lseek64(from, offset(position)?, Whence::SeekData) {
+            Ok(data) => u64::try_from(data).unwrap_or(end),
+            // Nothing but a hole to the end.
+            Err(nix::errno::Errno::ENXIO) => break,
+            Err(errno) => return Err(errno.into()),
+        };
+        let hole = u64::try_from(lseek64(from, offset(position)?, Whence::SeekHole)?).unwrap_or(end).min(end);
+        if position >= end {
+            break;
+        }
+        let (mut reader, mut writer) = (from, to);
+        reader.seek(SeekFrom::Start(position))?;
+        writer.seek(SeekFrom::Start(position))?;
+        io::copy(&mut reader.take(hole - position), &mut writer)?;
+        position = hole;
+    }
+    Ok(())
+}
+
+/// Gives a file the owner, mode and extended attributes of another.
+fn keep_attributes(from: &File, to: &File) -> io::Result<()> {
+    use xattr::FileExt as _;
+    let (wanted, present) = (from.metadata()?, to.metadata()?);
+    if (wanted.uid(), wanted.gid()) != (present.uid(), present.gid()) {
+        std::os::unix::fs::fchown(to, Some(wanted.uid()), Some(wanted.gid()))?;
+    }
+    to.set_permissions(wanted.permissions())?;
+    let names = match from.list_xattr() {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(()),
+        other => other?,
+    };
+    for name in names {
+        let value = from.get_xattr(&name)?;
+        if value != to.get_xattr(&name)? {
+            to.set_xattr(&name, value.as_deref().unwrap_or_default())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a new disk image with an empty file system.
+pub(super) fn create(path: &Path, options: &DiskOptions) -> Result<()> {
+    let sectors = options.size / 512;
+    let first = u64::from(fat::DEFAULT_FIRST_LBA);
+    let partition = sectors.saturating_sub(first);
+    let count = u32::try_from(partition).ok().filter(|&count| count > 0).ok_or_else(|| {
+        let message = format!("a disk of {} bytes is too small, or larger than 2 TiB", options.size);
+        Error::new(ErrorKind::InvalidInput, message).with_hint("choose from 2MiB to 2TiB")
+    })?;
+    let extent = Extent { offset: first * 512, len: partition * 512 };
+    let mut format = FormatOptions::new(&options.label)?;
+    format.volume_id = u32::from_le_bytes(random()?);
+    format.hidden_sectors = fat::DEFAULT_FIRST_LBA;
+    format.timestamp = super::staging::now();
+    let layout = Arc::new(Plan::new(format, extent.len)?.finish()?);
+
+    let making = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::new(ErrorKind::InvalidInput, "there is something at this path already")
+            .with_hint("choose another path, or remove it first"),
+        _ => Error::io("make the disk image", error),
+    };
+    let file = File::options().read(true).write(true).create_new(true).open(path).map_err(making)?;
+    let write = || -> Result<()> {
+        file.set_len(sectors * 512).map_err(making)?;
+        layout.writer(&file, extent.offset, Target::Zeroed)?.finish()?;
+        let kind = fat::partition_type(layout.geometry().fat_type());
+        fat::write_mbr(&file, fat::DEFAULT_FIRST_LBA, count, u32::from_le_bytes(random()?), kind)?;
+        (&file).flush().and_then(|()| file.sync_all()).map_err(making)
+    };
+    write().inspect_err(|_| {
+        // It was ours a moment ago, and is of no use.
+        let _ = std::fs::remove_file(path);
+    })
+}
