@@ -18,8 +18,10 @@
 #![forbid(unsafe_code)]
 
 pub mod accelerator;
+pub mod command_line;
 pub mod console;
 pub mod container;
+pub mod experiment;
 pub mod image;
 pub mod initramfs;
 pub mod places;
