@@ -10,6 +10,7 @@
 #   bare      nothing but PROGRAM (nlxtp-guest) as the first process
 #
 # The first three start e2e/guests/vm-init.sh, which says how the guest is controlled.
+# GUEST_CONFIG holds further lines for the guest's /etc/nlxtp.conf.
 # OUTPUT is written uncompressed: emulated guests unpack that faster than gzip.
 set -eu
 
@@ -49,6 +50,7 @@ done <"$boot/modules.order"
 cat >"$root/etc/nlxtp.conf" <<END
 nlxtp_dir="/mnt/nlXTP"
 nlxtp_modules="$modules"
+${GUEST_CONFIG-}
 END
 
 with_busybox() {

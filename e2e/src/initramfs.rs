@@ -26,12 +26,13 @@ impl Initramfs {
         !matches!(self, Initramfs::Bare(_))
     }
 
-    /// Builds the initramfs as the file `output`.
+    /// Builds the initramfs as the file `output`, with these lines added to the guest's
+    /// `/etc/nlxtp.conf`.
     ///
     /// # Panics
     /// If it cannot be built.
     #[track_caller]
-    pub fn build(&self, output: &Path) {
+    pub fn build(&self, output: &Path, config: &str) {
         let (kind, program) = match self {
             Initramfs::Busybox => ("busybox", None),
             Initramfs::Daemon(program) => ("daemon", Some(program)),
@@ -39,7 +40,12 @@ impl Initramfs {
             Initramfs::Bare(program) => ("bare", Some(program)),
         };
         let mut script = Command::new(places::repository().join("scripts/initramfs.sh"));
-        script.env("CARGO_TARGET_DIR", places::target()).arg(kind).arg(output).args(program);
+        script
+            .env("CARGO_TARGET_DIR", places::target())
+            .env("GUEST_CONFIG", config)
+            .arg(kind)
+            .arg(output)
+            .args(program);
         run(&mut script, Duration::from_secs(60)).success();
     }
 }

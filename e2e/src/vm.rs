@@ -28,13 +28,21 @@ pub struct VmOptions {
     disks: Vec<(PathBuf, &'static str)>,
     memory_mib: u32,
     kernel_arguments: String,
+    guest_config: String,
     accelerator: Option<Accelerator>,
 }
 
 impl VmOptions {
     /// A machine with 128 MiB of memory and no disk.
     pub fn new(initramfs: Initramfs) -> Self {
-        VmOptions { initramfs, disks: Vec::new(), memory_mib: 128, kernel_arguments: String::new(), accelerator: None }
+        VmOptions {
+            initramfs,
+            disks: Vec::new(),
+            memory_mib: 128,
+            kernel_arguments: String::new(),
+            guest_config: String::new(),
+            accelerator: None,
+        }
     }
 
     /// Attaches a raw image as the next virtio disk (`/dev/vda`, `/dev/vdb`, …), with
@@ -62,6 +70,13 @@ impl VmOptions {
     #[must_use]
     pub fn kernel_arguments(mut self, arguments: &str) -> Self {
         self.kernel_arguments = arguments.to_owned();
+        self
+    }
+
+    /// Adds lines to the guest's `/etc/nlxtp.conf`.
+    #[must_use]
+    pub fn guest_config(mut self, lines: &str) -> Self {
+        self.guest_config = lines.to_owned();
         self
     }
 
@@ -95,7 +110,7 @@ impl Vm {
         let accelerator = options.accelerator.unwrap_or_else(Accelerator::of_this_machine);
         let folder = places::temporary_folder_for_sockets();
         let in_folder = |name: &str| folder.path().join(name);
-        options.initramfs.build(&in_folder("initramfs"));
+        options.initramfs.build(&in_folder("initramfs"), &options.guest_config);
 
         let mut command = bound_to_this_thread(&places::tool("qemu-system-x86_64"));
         command
