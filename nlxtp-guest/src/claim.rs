@@ -106,7 +106,11 @@ pub fn claim(path: &Path) -> Result<Claiming, Error> {
     let status = shared.open_beneath(STATUS_DIRECTORY).doing(|| format!("open {shown}/{STATUS_DIRECTORY}"))?;
     // An upload may have begun between the look and the claim; its content is not to be run yet.
     if shared.holds(STAGING_DIRECTORY) {
-        shared.remove_directory(STATUS_DIRECTORY).doing(|| "give back the claim on an upload under way")?;
+        match shared.remove_directory(STATUS_DIRECTORY) {
+            // The host has cleared it away with the old content.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.doing(|| "give back the claim on an upload under way")?,
+        }
         return nothing(uploading);
     }
     let run = read_run_id(&shared);

@@ -112,6 +112,7 @@ impl Daemon<'_> {
                     self.starting = None;
                 }
                 self.settling = None;
+                self.not_before = None;
                 Next::Wait
             }
         };
@@ -243,8 +244,10 @@ impl Daemon<'_> {
             if !well {
                 note("a monitor has failed");
                 self.retry_later();
-                // Its run, if it had claimed one, is to be closed: look as if for the first time.
-                self.known = None;
+                // It may have claimed its run before.
+                if let Ok(shared) = Directory::open(&self.config.dir) {
+                    survive(recover(self.config, &shared));
+                }
             }
         }
     }

@@ -76,6 +76,7 @@ pub fn run(config: &Config, background: bool) -> Result<(), Error> {
         tomato: None,
         custom: Custom::default(),
         custom_due: false,
+        custom_unflushed: false,
         last_record: now,
         next_beat: now,
     };
@@ -111,6 +112,8 @@ struct Run<'a> {
     custom: Custom,
     /// The Custom Status may have changed since the last record.
     custom_due: bool,
+    /// It was read, but the file itself may not be on the disk yet.
+    custom_unflushed: bool,
     last_record: Instant,
     next_beat: Instant,
 }
@@ -159,8 +162,8 @@ impl Run<'_> {
                 stop.killed = true;
             }
         };
-        // All that the script itself wrote is in the pipes by now; one round takes in a full pipe.
-        self.outputs.pump();
+        // All that the script itself wrote is in the pipes by now.
+        self.outputs.pump_rest();
         if stop.is_some() {
             let _ = kill(group, Signal::SIGKILL);
             return Ok((RunState::Interrupted, None));
@@ -174,10 +177,11 @@ impl Run<'_> {
         let custom_at = self.last_record + SHORTEST_GAP;
         if now >= self.next_beat {
             self.outputs.flush();
-            let changed = self.read_custom();
+            self.read_custom();
             self.record(RunState::Running, false, None);
             if let Some(tomato) = &self.tomato {
-                survive(tomato.beat(&self.claim.status, changed).doing(|| "write exec_status/running"));
+                let custom = std::mem::take(&mut self.custom_unflushed);
+                survive(tomato.beat(&self.claim.status, custom).doing(|| "write exec_status/running"));
             }
         } else if self.custom_due && now >= custom_at && self.read_custom() {
             self.outputs.flush();
@@ -195,6 +199,7 @@ impl Run<'_> {
             Ok(custom) => {
                 let changed = custom != self.custom;
                 self.custom = custom;
+                self.custom_unflushed |= changed;
                 changed
             }
             Err(error) => {

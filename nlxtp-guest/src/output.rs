@@ -168,6 +168,17 @@ impl Outputs {
         }
     }
 
+    /// Takes in all that is in the pipes at this moment. Some programs enlarge their pipes.
+    pub fn pump_rest(&mut self) {
+        let held = |stream: &Stream| {
+            let size = stream.pipe().and_then(|pipe| fcntl(pipe, FcntlArg::F_GETPIPE_SZ).ok());
+            size.and_then(|size| usize::try_from(size).ok()).unwrap_or(PIPE_BYTES)
+        };
+        for _ in 0..held(&self.stdout).max(held(&self.stderr)).div_ceil(PIPE_BYTES) {
+            self.pump();
+        }
+    }
+
     /// Brings all that was written to the disk.
     pub fn flush(&mut self) {
         for sink in [&mut self.stdout.sink, &mut self.stderr.sink].into_iter().chain(&mut self.both) {
@@ -214,6 +225,16 @@ mod tests {
         assert_eq!(fs::read(dir.path().join("stdout")).unwrap(), b"12345");
         assert_eq!(fs::read(dir.path().join("stderr")).unwrap(), b"abcde");
         assert_eq!(fs::read(dir.path().join("out")).unwrap(), b"12345abcde");
+    }
+
+    #[test]
+    fn the_rest_of_a_large_pipe_is_taken_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut outputs, mut stdout, _stderr) = outputs(&dir, u64::MAX);
+        fcntl(&stdout, FcntlArg::F_SETPIPE_SZ(512 << 10)).unwrap();
+        stdout.write_all(&vec![b'x'; 400_000]).unwrap();
+        outputs.pump_rest();
+        assert_eq!(fs::metadata(dir.path().join("stdout")).unwrap().len(), 400_000);
     }
 
     #[test]

@@ -75,10 +75,7 @@ fn close(config: &Config, shared: &Directory, status: &Directory, slots: [FoundS
     }
     let boot = boot::current();
     let state = state_of_dead(&last, boot);
-    note(format_args!(
-        "the monitor of a run is dead; the run is closed as {}",
-        if state == RunState::Finished { "finished" } else { state.word() }
-    ));
+    note(format_args!("the monitor of a run is dead; the run is closed as {}", state.word()));
     let done = state == RunState::Finished && flush_all(shared);
     let mut writer = StatusWriter::resume(slots.map(|slot| slot.file), &last, boot)?;
     writer.commit(status, Snapshot { done, ..snapshot(&last, state) })?;
