@@ -75,6 +75,9 @@ pub enum RefusalReason {
     /// The files are together larger than [`Limits::total_bytes`].
     #[error("the content is larger than {0} bytes unpacked")]
     TotalTooLarge(u64),
+    /// Paths and link targets are together longer than [`Limits::names_bytes`].
+    #[error("the names are together longer than {0} bytes")]
+    NamesTooLong(u64),
     /// A file is larger than [`Limits::file_bytes`].
     #[error("the file is larger than {0} bytes")]
     FileTooLarge(u64),
@@ -258,6 +261,18 @@ impl Manifest {
     }
 }
 
+/// Bytes of a name that are shown; a refused one can be of any length.
+const MOST_SHOWN: usize = 1024;
+
+/// Shows a name of an archive's, or its beginning.
+fn shown(name: &[u8]) -> String {
+    let mut shown = displayable(&name[..name.len().min(MOST_SHOWN)]);
+    if name.len() > MOST_SHOWN {
+        shown.push('…');
+    }
+    shown
+}
+
 fn top_level_name(path: &EntryPath) -> Option<&[u8]> {
     let mut components = path.components();
     components.next().filter(|_| components.next().is_none())
@@ -298,6 +313,8 @@ pub struct ManifestBuilder {
     nodes: BTreeMap<Box<[u8]>, (EntryPath, Node)>,
     pending_links: Vec<PendingLink>,
     met: u64,
+    /// Bytes of all paths and link targets, those of implied directories too.
+    names_bytes: u64,
 }
 
 impl ManifestBuilder {
@@ -317,6 +334,7 @@ impl ManifestBuilder {
             nodes: BTreeMap::new(),
             pending_links: Vec::new(),
             met: 0,
+            names_bytes: 0,
         }
     }
 
@@ -332,7 +350,10 @@ impl ManifestBuilder {
         match self.take(entry, index) {
             Ok(()) => true,
             Err(reason) => {
-                let ends = matches!(reason, RefusalReason::TotalTooLarge(_));
+                let ends = matches!(
+                    reason,
+                    RefusalReason::TotalTooLarge(_) | RefusalReason::TooManyEntries(_) | RefusalReason::NamesTooLong(_)
+                );
                 self.refuse(entry.path, reason);
                 !ends
             }
@@ -353,7 +374,7 @@ impl ManifestBuilder {
     }
 
     fn refuse(&mut self, raw_path: &[u8], reason: RefusalReason) {
-        self.refusals.push(Refusal { entry: displayable(raw_path), reason });
+        self.refusals.push(Refusal { entry: shown(raw_path), reason });
     }
 
     fn take(&mut self, entry: &RawEntry<'_>, index: u64) -> Result<(), RefusalReason> {
@@ -363,7 +384,7 @@ impl ManifestBuilder {
             return if is_directory { Ok(()) } else { Err(RefusalReason::RootNotDirectory) };
         }
         if layout::is_reserved(&path) {
-            self.manifest.left_out.push(displayable(entry.path));
+            self.manifest.left_out.push(shown(entry.path));
             return Ok(());
         }
         self.check_path(&path)?;
@@ -376,6 +397,7 @@ impl ManifestBuilder {
                     return Err(RefusalReason::LinkTarget);
                 }
                 self.check_links_allowed(RefusalReason::SymlinkOnFat)?;
+                self.count_name(target.len())?;
                 self.add_link(path, attributes, PendingTarget::Symlink(target.into()))
             }
             RawKind::HardLink(target) => {
@@ -447,7 +469,7 @@ impl ManifestBuilder {
         let key = self.key(path);
         match self.nodes.get_mut(&key) {
             Some((spelt, _)) if *spelt != *path => {
-                return Err(RefusalReason::CaseCollision(displayable(spelt.as_bytes())));
+                return Err(RefusalReason::CaseCollision(shown(spelt.as_bytes())));
             }
             Some((_, Node::Directory { index, explicit: known })) => {
                 if explicit {
@@ -456,10 +478,11 @@ impl ManifestBuilder {
                 }
                 return Ok(());
             }
-            Some(_) => return Err(RefusalReason::NotADirectory(displayable(path.as_bytes()))),
+            Some(_) => return Err(RefusalReason::NotADirectory(shown(path.as_bytes()))),
             None => {}
         }
         self.add_parents(path, attributes.modified)?;
+        self.count_node(path)?;
         let index = self.manifest.directories.len();
         self.manifest.directories.push(ManifestDirectory { path: path.clone(), attributes });
         self.nodes.insert(key, (path.clone(), Node::Directory { index, explicit }));
@@ -506,16 +529,31 @@ impl ManifestBuilder {
         match self.nodes.get(&key) {
             None => {}
             Some((spelt, _)) if spelt != path => {
-                return Err(RefusalReason::CaseCollision(displayable(spelt.as_bytes())));
+                return Err(RefusalReason::CaseCollision(shown(spelt.as_bytes())));
             }
             Some((_, Node::Directory { .. })) => {
-                return Err(RefusalReason::NotADirectory(displayable(path.as_bytes())));
+                return Err(RefusalReason::NotADirectory(shown(path.as_bytes())));
             }
             Some(_) => return Err(RefusalReason::Duplicate),
         }
         self.add_parents(path, attributes.modified)?;
+        self.count_node(path)?;
         self.nodes.insert(key, (path.clone(), node));
         Ok(())
+    }
+
+    /// Counts one more path that is kept. A single entry can imply a hundred directories.
+    fn count_node(&mut self, path: &EntryPath) -> Result<(), RefusalReason> {
+        if self.nodes.len() as u64 >= self.rules.limits.entries {
+            return Err(RefusalReason::TooManyEntries(self.rules.limits.entries));
+        }
+        self.count_name(path.as_bytes().len())
+    }
+
+    fn count_name(&mut self, bytes: usize) -> Result<(), RefusalReason> {
+        let most = self.rules.limits.names_bytes();
+        self.names_bytes += bytes as u64;
+        if self.names_bytes > most { Err(RefusalReason::NamesTooLong(most)) } else { Ok(()) }
     }
 
     /// Counts the bytes of a file or copy against the limits.

@@ -24,6 +24,12 @@ impl Limits {
     /// 128 levels.
     pub const DEFAULT: Self =
         Self { entries: 1_000_000, total_bytes: 64 << 30, file_bytes: 64 << 30, path_bytes: 4095, depth: 128 };
+
+    /// Most bytes of all paths and link targets together: 256 for each entry, far more than is
+    /// usual, since a million of the longest paths would fill the host's memory.
+    pub const fn names_bytes(&self) -> u64 {
+        self.entries.saturating_mul(256).saturating_add(64 << 10)
+    }
 }
 
 impl Default for Limits {

@@ -3,9 +3,7 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use super::{
-    ManifestBuilder, ManifestLink, ManifestLinkKind, Node, PendingLink, PendingTarget, RefusalReason, displayable,
-};
+use super::{ManifestBuilder, ManifestLink, ManifestLinkKind, Node, PendingLink, PendingTarget, RefusalReason, shown};
 use crate::archive_rules::ManifestDirectory;
 use crate::entry_path::{EntryPath, InvalidPath};
 use crate::shared_directory::{Attributes, Representation};
@@ -48,7 +46,7 @@ impl ManifestBuilder {
             match self.node(existing) {
                 Some((_, Node::File(file))) => return Ok(*file),
                 Some((_, Node::Link(next))) => link = &links[*next],
-                _ => return Err(RefusalReason::LinkTargetMissing(displayable(existing.as_bytes()))),
+                _ => return Err(RefusalReason::LinkTargetMissing(shown(existing.as_bytes()))),
             }
         }
         Err(RefusalReason::LinkLoop)
@@ -99,10 +97,11 @@ impl ManifestBuilder {
     }
 
     /// Copies of directories can nest; the limits bound that too.
-    fn check_copied_path(&self, path: &EntryPath) -> Result<(), RefusalReason> {
+    fn check_copied_path(&mut self, path: &EntryPath) -> Result<(), RefusalReason> {
         if self.manifest.entries() >= self.rules.limits.entries {
             return Err(RefusalReason::TooManyEntries(self.rules.limits.entries));
         }
+        self.count_name(path.as_bytes().len())?;
         self.check_path(path)
     }
 
@@ -124,9 +123,9 @@ impl ManifestBuilder {
             PendingTarget::HardLink(_) => return self.hard_link_target(links, link).map(Node::File),
             PendingTarget::Symlink(target) => target,
         };
-        let shown = || displayable(target);
+        let target_shown = || shown(target);
         if target.first() == Some(&b'/') {
-            return Err(RefusalReason::LinkEscapes(shown()));
+            return Err(RefusalReason::LinkEscapes(target_shown()));
         }
         let mut hops = 0;
         let mut here = link.path.parent().unwrap_or_else(EntryPath::root);
@@ -135,7 +134,7 @@ impl ManifestBuilder {
         while let Some(component) = ahead.pop() {
             match component.as_slice() {
                 b"" | b"." => {}
-                b".." => here = here.parent().ok_or_else(|| RefusalReason::LinkEscapes(shown()))?,
+                b".." => here = here.parent().ok_or_else(|| RefusalReason::LinkEscapes(target_shown()))?,
                 name => {
                     let next = here.join(name).ok_or(RefusalReason::Path(InvalidPath::Nul))?;
                     match self.node(&next) {
@@ -147,7 +146,7 @@ impl ManifestBuilder {
                             match &links[*inner].target {
                                 PendingTarget::HardLink(existing) => here = existing.clone(),
                                 PendingTarget::Symlink(inner_target) if inner_target.first() == Some(&b'/') => {
-                                    return Err(RefusalReason::LinkEscapes(displayable(inner_target)));
+                                    return Err(RefusalReason::LinkEscapes(shown(inner_target)));
                                 }
                                 PendingTarget::Symlink(inner_target) => {
                                     ahead.extend(inner_target.rsplit(|&byte| byte == b'/').map(<[u8]>::to_vec));
@@ -155,7 +154,7 @@ impl ManifestBuilder {
                             }
                         }
                         Some((path, _)) => here = path.clone(),
-                        None => return Err(RefusalReason::LinkTargetMissing(shown())),
+                        None => return Err(RefusalReason::LinkTargetMissing(target_shown())),
                     }
                 }
             }
@@ -165,7 +164,7 @@ impl ManifestBuilder {
             Some((_, Node::Link(inner))) => self.hard_link_target(links, &links[*inner]).map(Node::File),
             // The shared directory itself holds every link.
             None if here.is_root() => Err(RefusalReason::LinkLoop),
-            None => Err(RefusalReason::LinkTargetMissing(shown())),
+            None => Err(RefusalReason::LinkTargetMissing(target_shown())),
         }
     }
 }

@@ -254,6 +254,28 @@ fn what_is_lost_is_counted_and_start_scripts_are_executable() {
 }
 
 #[test]
+fn implied_directories_and_long_names_cannot_fill_the_memory() {
+    let mut small = rules(POSIX, LinkPolicy::Refuse);
+    small.limits.entries = 100;
+    let deep = |name: usize| alloc::format!("{name}/{}f", "d/".repeat(60));
+    let paths: Vec<String> = (0..3).map(deep).collect();
+    let entries: Vec<_> = paths.iter().map(|path| file(path)).collect();
+    assert_eq!(reason(small, &entries), RefusalReason::TooManyEntries(100));
+
+    let target = "t".repeat(4095);
+    let names: Vec<String> = (0..50).map(|name| name.to_string()).collect();
+    let entries: Vec<_> = names.iter().map(|name| link(name, &target)).collect();
+    assert_eq!(reason(small, &entries), RefusalReason::NamesTooLong(100 * 256 + 65_536));
+}
+
+#[test]
+fn refused_names_are_shown_in_part() {
+    let long = "x".repeat(100_000);
+    let refusals = build(rules(POSIX, LinkPolicy::Refuse), &[file(&long)]).unwrap_err();
+    assert!(refusals[0].0.len() < 1100 && refusals[0].0.ends_with('…'));
+}
+
+#[test]
 fn the_list_of_refusals_is_bounded() {
     let names: Vec<String> = (0..1500).map(|n| alloc::format!("/{n}")).collect();
     let mut builder = ManifestBuilder::new(rules(POSIX, LinkPolicy::Refuse));
