@@ -39,7 +39,8 @@ find_start_script() {
 
 # Whether there is something to run, and all of it has arrived.
 ready_to_run() {
-    find_start_script && [ ! -e "$status" ] && [ ! -e "$dir/.nlxtp_upload/commit" ] || return 1
+    find_start_script && [ ! -e "$status" ] && [ ! -e "$dir/.nlxtp_upload/commit" ] &&
+        [ ! -e "$dir/.nlxtp_upload/ready" ] || return 1
     # With a run id, the start script came last. Without, wait until nothing changes.
     [ "$(read_run_id)" = - ] || return 0
     before=$(ls -lR "$dir")

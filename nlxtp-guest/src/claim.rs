@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use rextfv_core::ids::{ID_DIGITS, RunId};
-use rextfv_core::layout::{RUN_ID, STAGING_DIRECTORY, STATUS_DIRECTORY, choose_start_script, is_start_script};
+use rextfv_core::layout::{RUN_ID, STAGED_CONTENT, STATUS_DIRECTORY, choose_start_script, is_start_script};
 
 use crate::directory::Directory;
 use crate::error::{Doing, Error};
@@ -19,7 +19,7 @@ use crate::error::{Doing, Error};
 pub enum Sight {
     /// `exec_status` is there: the run was taken up, now or earlier.
     Claimed,
-    /// An upload is under way, or was cut off.
+    /// An upload is being put in its place, or was cut off while it was.
     Uploading,
     /// There is no start script.
     Empty,
@@ -41,8 +41,10 @@ pub fn look(shared: &Directory) -> io::Result<Sight> {
     if shared.look(STATUS_DIRECTORY)?.is_some() {
         return Ok(Sight::Claimed);
     }
-    if shared.look(STAGING_DIRECTORY)?.is_some() {
-        return Ok(Sight::Uploading);
+    for staged in STAGED_CONTENT {
+        if shared.look(staged)?.is_some() {
+            return Ok(Sight::Uploading);
+        }
     }
     let mut names = shared.names()?;
     names.retain(|name| is_start_script(name.as_bytes()) && shared.holds_file(name));
@@ -92,7 +94,7 @@ pub fn claim(path: &Path) -> Result<Claiming, Error> {
     let shared = Directory::open(path).doing(|| format!("open the shared directory {shown}"))?;
     let nothing = |why: &str| Ok(Claiming::Nothing(format!("nothing to run in {shown}: {why}")));
     let taken = "exec_status is there, so the start script was started before";
-    let uploading = "an upload is under way or was cut off (.nlxtp_upload is there)";
+    let uploading = "an upload is under way or was cut off (.nlxtp_upload holds its content)";
     let script = match look(&shared).doing(|| format!("read the shared directory {shown}"))? {
         Sight::Claimed => return nothing(taken),
         Sight::Uploading => return nothing(uploading),
@@ -105,7 +107,7 @@ pub fn claim(path: &Path) -> Result<Claiming, Error> {
     }
     let status = shared.open_beneath(STATUS_DIRECTORY).doing(|| format!("open {shown}/{STATUS_DIRECTORY}"))?;
     // An upload may have begun between the look and the claim; its content is not to be run yet.
-    if shared.holds(STAGING_DIRECTORY) {
+    if STAGED_CONTENT.iter().any(|staged| shared.holds(staged)) {
         match shared.remove_directory(STATUS_DIRECTORY) {
             // The host has cleared it away with the old content.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -141,8 +143,14 @@ mod tests {
         let run = "00112233445566778899aabbccddeeff".parse().ok();
         assert_eq!(look(&shared).unwrap(), Sight::New { script: "auto_exec.py".into(), run });
 
-        fs::create_dir(at(".nlxtp_upload")).unwrap();
-        assert_eq!(look(&shared).unwrap(), Sight::Uploading);
+        fs::create_dir_all(at(".nlxtp_upload/new")).unwrap();
+        assert!(matches!(look(&shared).unwrap(), Sight::New { .. }), "the old content still counts");
+        for staged in ["commit", "ready"] {
+            fs::rename(at(".nlxtp_upload/new"), at(".nlxtp_upload").join(staged)).unwrap();
+            assert_eq!(look(&shared).unwrap(), Sight::Uploading);
+            fs::rename(at(".nlxtp_upload").join(staged), at(".nlxtp_upload/new")).unwrap();
+        }
+        fs::rename(at(".nlxtp_upload/new"), at(".nlxtp_upload/commit")).unwrap();
 
         fs::create_dir(at("exec_status")).unwrap();
         assert_eq!(look(&shared).unwrap(), Sight::Claimed);

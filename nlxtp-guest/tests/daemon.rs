@@ -81,13 +81,13 @@ fn once_is_once_and_never_is_never() {
 #[test]
 fn an_upload_under_way_is_not_run() {
     let share = Share::new();
-    fs::create_dir(share.at(".nlxtp_upload")).unwrap();
+    fs::create_dir_all(share.at(".nlxtp_upload/ready")).unwrap();
     // The script itself tells whether the upload was still under way when it was started.
     share.upload("#!/bin/sh\ntest ! -e \"$archive_dir/.nlxtp_upload\"\n");
     let _daemon = share.daemon(EVENTS_ONLY);
     thread::sleep(Duration::from_millis(300));
     assert!(!share.has("exec_status"));
-    fs::remove_dir(share.at(".nlxtp_upload")).unwrap();
+    fs::remove_dir_all(share.at(".nlxtp_upload")).unwrap();
     assert_eq!(share.wait_for_done().ended, Some(Ending::Exit(0)));
 }
 

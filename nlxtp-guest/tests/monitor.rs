@@ -87,9 +87,9 @@ fn nothing_to_do_is_said_and_is_no_failure() {
     };
     nothing("no start script");
     share.upload("#!/bin/sh\n");
-    fs::create_dir(share.at(".nlxtp_upload")).unwrap();
+    fs::create_dir_all(share.at(".nlxtp_upload/commit")).unwrap();
     nothing("upload is under way");
-    fs::remove_dir(share.at(".nlxtp_upload")).unwrap();
+    fs::remove_dir_all(share.at(".nlxtp_upload")).unwrap();
     fs::create_dir(share.at("exec_status")).unwrap();
     nothing("exec_status is there");
 }

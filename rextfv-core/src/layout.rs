@@ -23,9 +23,12 @@ pub const CUSTOM: &str = "exec_status/custom";
 /// The run id that the host writes with each upload: 32 hexadecimal digits and a newline.
 pub const RUN_ID: &str = "nlxtp_run_id";
 
-/// Where a host stages an upload to a directory. While it is there, an upload is under way or was
-/// cut off, and no start script may be started.
+/// Where a host stages an upload to a directory.
 pub const STAGING_DIRECTORY: &str = ".nlxtp_upload";
+
+/// While one of these is there, an upload is being put in its place, and no start script may be
+/// started.
+pub const STAGED_CONTENT: [&str; 2] = [".nlxtp_upload/commit", ".nlxtp_upload/ready"];
 
 /// The start script that is preferred among several.
 pub const START_SCRIPT: &str = "auto_exec.sh";
