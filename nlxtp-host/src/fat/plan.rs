@@ -1,10 +1,11 @@
 //! The tree that a new file system shall hold, known before its data.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::boot_sector::{FIRST_CLUSTER, FatType, Geometry};
 use super::error::FatError;
 use super::format::{FormatOptions, SECTOR};
+use super::geometry::{FIRST_CLUSTER, FatType, Geometry};
 use super::layout::Layout;
 use super::names;
 use super::short_names::slots_for;
@@ -53,7 +54,10 @@ impl NodeKind {
 /// The directories and files of a file system that is to be built.
 ///
 /// Paths are divided by `/`; empty components and `.` are skipped, so that
-/// `./a//b/` is `a/b`. Directories that a path goes through are added with it.
+/// `./a//b/` is `a/b`. Directories that a path goes through are added with it,
+/// and stay if the rest of the path is refused.
+///
+/// Names that only Windows reserves (`CON`, `NUL`) are accepted.
 #[derive(Debug)]
 pub struct Plan {
     options: FormatOptions,
@@ -199,7 +203,7 @@ impl Plan {
     /// # Errors
     /// [`FatError::TooSmall`] if it fits in none; [`FatError::BadGeometry`] if
     /// the partition or the wishes in the options allow none.
-    pub fn finish(self) -> Result<Layout, FatError> {
+    pub fn finish(self) -> Result<Arc<Layout>, FatError> {
         let sectors = sectors(self.partition_len)?;
         let root_slots = match self.nodes.first().map(|root| &root.kind) {
             Some(NodeKind::Directory { slots, .. }) => *slots,
@@ -210,7 +214,7 @@ impl Plan {
         for shape in shapes {
             let clusters = clusters_needed(&self.nodes, &shape);
             if clusters <= u64::from(shape.cluster_count) {
-                return Layout::new(&self.options, shape, self.nodes, self.files);
+                return Layout::new(&self.options, shape, self.nodes, self.files).map(Arc::new);
             }
             let bytes = shape.metadata_bytes() + clusters * u64::from(shape.cluster_size());
             needed = Some(needed.map_or(bytes, |least| least.min(bytes)));

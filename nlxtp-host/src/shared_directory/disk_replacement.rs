@@ -64,7 +64,7 @@ impl DiskReplacement {
 
         // A damaged root directory does not matter: it goes.
         let label = label.ok().flatten().unwrap_or_else(|| layout::VOLUME_LABEL.into());
-        let layout = Arc::new(plan(&label, extent, manifest)?);
+        let layout = plan(&label, extent, manifest)?;
         let metadata = image.file().metadata().map_err(|error| Error::io("look at the disk", error))?;
         let (place, storage, target) = if metadata.is_file() {
             let new = NewImage::beside(&path, image.file(), &metadata, extent, manifest.total_bytes)?;
@@ -95,7 +95,7 @@ fn open_options(path: &Path) -> std::fs::OpenOptions {
     options
 }
 
-fn plan(label: &str, extent: Extent, manifest: &Manifest) -> Result<Layout> {
+fn plan(label: &str, extent: Extent, manifest: &Manifest) -> Result<Arc<Layout>> {
     let mut options = FormatOptions::new(label)?;
     options.volume_id = u32::from_le_bytes(random()?);
     options.hidden_sectors = u32::try_from(extent.offset / 512).unwrap_or(u32::MAX);
@@ -325,7 +325,7 @@ pub(super) fn create(path: &Path, options: &DiskOptions) -> Result<()> {
     format.volume_id = u32::from_le_bytes(random()?);
     format.hidden_sectors = fat::DEFAULT_FIRST_LBA;
     format.timestamp = super::staging::now();
-    let layout = Arc::new(Plan::new(format, extent.len)?.finish()?);
+    let layout = Plan::new(format, extent.len)?.finish()?;
 
     let making = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => Error::new(ErrorKind::InvalidInput, "there is something at this path already")

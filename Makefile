@@ -1,0 +1,62 @@
+# `make demo` shows the whole cycle; `make test` proves that everything works.
+# Both install what they need on a Debian (see scripts/setup.sh).
+
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+export NLXTP = $(abspath $(TARGET_DIR))/release/nlxtp
+export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
+
+# End-to-end tests make namespaces and devices: root runs them.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),env,sudo -E)
+
+.PHONY: help demo test build guest check unit e2e bench
+
+help:
+	@echo 'make demo    see an archive go into guests, run there, and its results come back'
+	@echo 'make test    run every check and every test there is'
+	@echo 'make build   build the command nlxtp and the static guest program'
+	@echo 'make bench   print how fast the operations are, beside what people use'
+	@echo 'Parts of make test: check (lints, documents), unit, e2e (real guests)'
+
+demo:
+	@scripts/setup.sh demo
+	@$(MAKE) --no-print-directory build
+	@scripts/demo.sh
+
+test: check unit e2e
+	@echo 'All checks and tests have passed.'
+
+build: guest
+	cargo build --release -p nlxtp-host
+
+# One file that runs in any Linux guest: linked statically.
+guest:
+	RUSTFLAGS='-C target-feature=+crt-static' \
+		cargo build --profile guest -p nlxtp-guest --target $(HOST)
+
+check:
+	scripts/setup.sh test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	cargo clippy -p rextfv-core --no-default-features -- -D warnings
+	cargo clippy -p nlxtp-host --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
+	cargo build --profile guest -p rextfv-core --no-default-features --example no_std
+	scripts/check-documents.sh
+	shellcheck scripts/*.sh e2e/guests/*.sh rextfv-core/tests/vectors/*.sh .ci/run
+
+# Those that need tools from Debian's packages are left out of a plain `cargo test`, which
+# says so; here they run.
+unit:
+	scripts/setup.sh test
+	cargo test --workspace --exclude nlxtp-e2e --all-features -- --include-ignored
+
+e2e: build
+	scripts/setup.sh test
+	scripts/guest-boot.sh
+	scripts/guest-root.sh
+	cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --include-ignored --test-threads=1
+
+bench: build
+	scripts/setup.sh test
+	cargo bench -p nlxtp-host --bench operations

@@ -1,0 +1,168 @@
+//! What stands in the shared directory, and the claim on a run.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rextfv_core::ids::{ID_DIGITS, RunId};
+use rextfv_core::layout::{RUN_ID, STAGING_DIRECTORY, STATUS_DIRECTORY, choose_start_script, is_start_script};
+
+use crate::directory::Directory;
+use crate::error::{Doing, Error};
+
+/// What a look at the shared directory found. Monitor and daemon both decide by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight {
+    /// `exec_status` is there: the run was taken up, now or earlier.
+    Claimed,
+    /// An upload is under way, or was cut off.
+    Uploading,
+    /// There is no start script.
+    Empty,
+    /// There is a start script that nobody has taken up.
+    New {
+        /// Its name.
+        script: OsString,
+        /// The upload's id; without one, nobody tells when the upload is complete.
+        run: Option<RunId>,
+    },
+}
+
+/// Looks at the shared directory.
+///
+/// # Errors
+/// The system's.
+pub fn look(shared: &Directory) -> io::Result<Sight> {
+    // In this order the usual case, a run taken up long ago, costs one system call.
+    if shared.look(STATUS_DIRECTORY)?.is_some() {
+        return Ok(Sight::Claimed);
+    }
+    if shared.look(STAGING_DIRECTORY)?.is_some() {
+        return Ok(Sight::Uploading);
+    }
+    let mut names = shared.names()?;
+    names.retain(|name| is_start_script(name.as_bytes()) && shared.holds_file(name));
+    let Some(script) = choose_start_script(names.iter().map(|name| name.as_bytes())) else {
+        return Ok(Sight::Empty);
+    };
+    Ok(Sight::New { script: OsString::from_vec(script.to_vec()), run: read_run_id(shared) })
+}
+
+/// The upload's id, if the host has left one that can be read.
+pub fn read_run_id(shared: &Directory) -> Option<RunId> {
+    let file: File = shared.read_file(RUN_ID).ok()??;
+    let mut text = String::new();
+    file.take(ID_DIGITS as u64 + 2).read_to_string(&mut text).ok()?;
+    text.trim_ascii_end().parse().ok()
+}
+
+/// A run that is ours alone.
+#[derive(Debug)]
+pub struct Claim {
+    /// The shared directory.
+    pub shared: Directory,
+    /// `exec_status`, as we have made it.
+    pub status: Directory,
+    /// The start script's name.
+    pub script: OsString,
+    /// The upload's id.
+    pub run: Option<RunId>,
+}
+
+/// What came of trying to claim the run.
+#[derive(Debug)]
+pub enum Claiming {
+    /// It is ours.
+    Ours(Claim),
+    /// There is nothing to run; the text says why.
+    Nothing(String),
+}
+
+/// Claims the run that waits in the shared directory, if one does: whoever makes `exec_status` has
+/// it, so that no start script is ever started twice.
+///
+/// # Errors
+/// The directory could not be read or written.
+pub fn claim(path: &Path) -> Result<Claiming, Error> {
+    let shown = path.display();
+    let shared = Directory::open(path).doing(|| format!("open the shared directory {shown}"))?;
+    let nothing = |why: &str| Ok(Claiming::Nothing(format!("nothing to run in {shown}: {why}")));
+    let taken = "exec_status is there, so the start script was started before";
+    let uploading = "an upload is under way or was cut off (.nlxtp_upload is there)";
+    let script = match look(&shared).doing(|| format!("read the shared directory {shown}"))? {
+        Sight::Claimed => return nothing(taken),
+        Sight::Uploading => return nothing(uploading),
+        Sight::Empty => return nothing("there is no start script (auto_exec.sh)"),
+        Sight::New { script, .. } => script,
+    };
+    match shared.create_directory(STATUS_DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return nothing(taken),
+        made => made.doing(|| format!("make {shown}/{STATUS_DIRECTORY}"))?,
+    }
+    let status = shared.open_beneath(STATUS_DIRECTORY).doing(|| format!("open {shown}/{STATUS_DIRECTORY}"))?;
+    // An upload may have begun between the look and the claim; its content is not to be run yet.
+    if shared.holds(STAGING_DIRECTORY) {
+        match shared.remove_directory(STATUS_DIRECTORY) {
+            // The host has cleared it away with the old content.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.doing(|| "give back the claim on an upload under way")?,
+        }
+        return nothing(uploading);
+    }
+    let run = read_run_id(&shared);
+    Ok(Claiming::Ours(Claim { shared, status, script, run }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn each_sight_is_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = Directory::open(dir.path()).unwrap();
+        let at = |name: &str| dir.path().join(name);
+        assert_eq!(look(&shared).unwrap(), Sight::Empty);
+
+        symlink("nowhere", at("auto_exec.sh")).unwrap();
+        fs::create_dir(at("auto_exec.d")).unwrap();
+        assert_eq!(look(&shared).unwrap(), Sight::Empty, "dangling links and directories are no start scripts");
+
+        fs::write(at("auto_exec.py"), "").unwrap();
+        assert_eq!(look(&shared).unwrap(), Sight::New { script: "auto_exec.py".into(), run: None });
+
+        fs::write(at("nlxtp_run_id"), "00112233445566778899aabbccddeeff\n").unwrap();
+        let run = "00112233445566778899aabbccddeeff".parse().ok();
+        assert_eq!(look(&shared).unwrap(), Sight::New { script: "auto_exec.py".into(), run });
+
+        fs::create_dir(at(".nlxtp_upload")).unwrap();
+        assert_eq!(look(&shared).unwrap(), Sight::Uploading);
+
+        fs::create_dir(at("exec_status")).unwrap();
+        assert_eq!(look(&shared).unwrap(), Sight::Claimed);
+    }
+
+    #[test]
+    fn a_run_is_claimed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("auto_exec.sh"), "").unwrap();
+        assert!(matches!(claim(dir.path()).unwrap(), Claiming::Ours(_)));
+        assert!(matches!(claim(dir.path()).unwrap(), Claiming::Nothing(_)));
+    }
+
+    #[test]
+    fn other_content_of_the_run_id_is_no_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = Directory::open(dir.path()).unwrap();
+        for text in [&b""[..], b"xyz\n", b"00112233445566778899aabbccddeeff00\n", b"\xff\xff"] {
+            fs::write(dir.path().join("nlxtp_run_id"), text).unwrap();
+            assert_eq!(read_run_id(&shared), None);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The command line.
+
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use lexopt::Arg;
+use rextfv_core::status::MAX_CUSTOM_BYTES;
+
+use crate::config::{Config, ConfigError, Loaded};
+use crate::custom::{self, RUN_VARIABLE};
+use crate::error::{Doing, Error, note};
+use crate::{daemon, drain, init, monitor};
+
+const HELP: &str = "\
+The guest's side of nlXTP: runs start scripts from a directory shared with the host.
+
+Usage: nlxtp-guest [OPTIONS] COMMAND
+
+Commands:
+  monitor [--background]  Run the start script, if there is one that was not started before, and
+                          keep its status; returns when the script has ended. In the background,
+                          returns as soon as the run is claimed
+  daemon                  Notice new start scripts and call the monitor; ends on SIGTERM
+  set-status TEXT         Set the Custom Status of the run (at most 1 MiB); - reads it from
+                          standard input. For start scripts
+  check-config            Print the effective configuration; exit code 1 if it has errors
+
+Options:
+  --dir DIR               The shared directory [nlxtp_dir, /mnt/nlXTP]
+  --config FILE           The configuration [/etc/nlxtp.conf, else /etc/nlXTP.conf]
+  --set KEY=VALUE         Overrides one key of the configuration
+  -h, --help              This text
+  -V, --version           The version
+
+Exit codes: 0 done (whatever the script's own exit code), 1 failed, 2 wrong usage.
+Called without a command as process 1, it serves as the guest's only program.
+";
+
+#[derive(Debug, PartialEq, Eq)]
+enum Command {
+    Monitor { background: bool },
+    Daemon,
+    SetStatus(OsString),
+    CheckConfig,
+    Drain,
+    Help,
+    Version,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Arguments {
+    command: Command,
+    dir: Option<PathBuf>,
+    config: Option<PathBuf>,
+    set: Vec<String>,
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    if std::process::id() == 1 && !arguments.iter().any(|word| COMMANDS.iter().any(|known| word == *known)) {
+        // Words that the kernel does not know come to process 1 as arguments; they are not for us.
+        init::run();
+        return ExitCode::FAILURE;
+    }
+    match parse(lexopt::Parser::from_args(arguments)).and_then(run) {
+        Ok(code) => code,
+        Err(error) => {
+            note(&error);
+            if matches!(error, Error::Usage(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+const COMMANDS: [&str; 9] =
+    ["monitor", "daemon", "set-status", "check-config", "drain", "--help", "-h", "--version", "-V"];
+
+fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Error> {
+    let usage = |error: lexopt::Error| Error::Usage(error.to_string());
+    let mut words: Vec<OsString> = Vec::new();
+    let (mut dir, mut config, mut set, mut background) = (None, None, Vec::new(), false);
+    let mut asked = None;
+    while let Some(argument) = parser.next().map_err(usage)? {
+        match argument {
+            Arg::Long("dir") => {
+                dir = Some(std::path::absolute(parser.value().map_err(usage)?).doing(|| "use --dir")?);
+            }
+            Arg::Long("config") => config = Some(parser.value().map_err(usage)?.into()),
+            Arg::Long("set") => {
+                let value = parser.value().map_err(usage)?.into_string();
+                set.push(value.map_err(|_| Error::Usage("--set is no text".into()))?);
+            }
+            Arg::Long("background") => background = true,
+            Arg::Short('h') | Arg::Long("help") => asked = Some(Command::Help),
+            Arg::Short('V') | Arg::Long("version") => asked = Some(Command::Version),
+            Arg::Value(word) => words.push(word),
+            other => return Err(usage(other.unexpected())),
+        }
+    }
+    let names: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    let command = match (asked, names.as_slice()) {
+        (Some(asked), _) => asked,
+        (None, [b"monitor"]) => Command::Monitor { background },
+        _ if background => return Err(Error::Usage("--background belongs to monitor".into())),
+        (None, [b"daemon"]) => Command::Daemon,
+        (None, [b"set-status", _]) => Command::SetStatus(words[1].clone()),
+        (None, [b"set-status", ..]) => return Err(Error::Usage("set-status takes one TEXT (quote it), or -".into())),
+        (None, [b"check-config"]) => Command::CheckConfig,
+        (None, [b"drain"]) => Command::Drain,
+        (None, []) => return Err(Error::Usage("a command is missing".into())),
+        (None, _) => {
+            let text: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+            return Err(Error::Usage(format!("\"{}\" is no command", text.join(" "))));
+        }
+    };
+    Ok(Arguments { command, dir, config, set })
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode, Error> {
+    let configuration = || -> Result<Loaded, Error> { Ok(configuration(&arguments)?) };
+    match &arguments.command {
+        Command::Monitor { background } => monitor::run(&warned(configuration()?), *background)?,
+        Command::Daemon => daemon::run(&warned(configuration()?))?,
+        Command::SetStatus(text) => {
+            // A start script's call finds the directory in its environment and needs no file.
+            let dir = match (&arguments.dir, env::var_os("nlxtp_dir")) {
+                (Some(dir), _) => dir.clone(),
+                (None, Some(dir)) if Path::new(&dir).is_absolute() => dir.into(),
+                (None, _) => configuration()?.config.dir,
+            };
+            let caller = env::var(RUN_VARIABLE).ok();
+            custom::set(&dir, &status_text(text)?, caller.as_deref())?;
+        }
+        Command::CheckConfig => {
+            let loaded = configuration()?;
+            let from = loaded.file.as_ref().map_or_else(
+                || "no configuration file; these are the defaults".into(),
+                |file| format!("from {}", file.display()),
+            );
+            say(&format!("# {from}\n{}", loaded.config.to_text()))?;
+            warned(loaded);
+        }
+        Command::Drain => drain::run().doing(|| "drain")?,
+        Command::Help => say(HELP)?,
+        Command::Version => say(concat!("nlxtp-guest ", env!("CARGO_PKG_VERSION"), "\n"))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration file with what the command line lays over it.
+fn configuration(arguments: &Arguments) -> Result<Loaded, ConfigError> {
+    let mut loaded = Config::load(arguments.config.as_deref())?;
+    let mut problems = Vec::new();
+    for set in &arguments.set {
+        let (key, value) = set.split_once('=').unwrap_or((set, ""));
+        match loaded.config.set(key, value) {
+            Ok(None) => {}
+            Ok(Some(warning)) => problems.push(format!("--set: {key} {warning}")),
+            Err(allowed) => problems.push(format!("--set: {key} is \"{value}\"; allowed is {allowed}")),
+        }
+    }
+    if let Some(dir) = &arguments.dir {
+        loaded.config.dir.clone_from(dir);
+    }
+    if problems.is_empty() { Ok(loaded) } else { Err(ConfigError { problems }) }
+}
+
+fn warned(loaded: Loaded) -> Config {
+    loaded.warnings.iter().for_each(note);
+    loaded.config
+}
+
+fn status_text(word: &OsString) -> Result<Vec<u8>, Error> {
+    if word != "-" {
+        return Ok(word.as_bytes().to_vec());
+    }
+    let mut text = Vec::new();
+    // One byte more than is allowed tells that it is too long.
+    io::stdin().take(MAX_CUSTOM_BYTES as u64 + 1).read_to_end(&mut text).doing(|| "read standard input")?;
+    Ok(text)
+}
+
+fn say(text: &str) -> Result<(), Error> {
+    io::stdout().write_all(text.as_bytes()).doing(|| "write to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Result<Command, String> {
+        parse(lexopt::Parser::from_args(words)).map(|arguments| arguments.command).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        assert_eq!(parsed(&["monitor", "--background"]), Ok(Command::Monitor { background: true }));
+        assert_eq!(parsed(&["--dir", "/x", "daemon"]), Ok(Command::Daemon));
+        assert_eq!(parsed(&["set-status", "-"]), Ok(Command::SetStatus("-".into())));
+        assert_eq!(parsed(&["set-status", "--", "--dir"]), Ok(Command::SetStatus("--dir".into())));
+        assert_eq!(parsed(&["monitor", "--help"]), Ok(Command::Help));
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for words in
+            [&[][..], &["run"], &["daemon", "--background"], &["set-status"], &["set-status", "a", "b"], &["--dir"]]
+        {
+            assert!(parsed(words).unwrap_err().contains("--help"), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The configuration: `/etc/nlxtp.conf`, or else that of ToMaTo's guest modules.
+//!
+//! Its syntax is that of assignments in a shell, but no shell ever reads it: there are no
+//! expansions and no commands, and what would be one is an error.
+
+#![forbid(unsafe_code)]
+
+mod assignments;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the configuration is looked for, in this order.
+pub const FILES: [&str; 2] = ["/etc/nlxtp.conf", "/etc/nlXTP.conf"];
+
+/// When the daemon looks for a start script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Never.
+    Never,
+    /// Once, when it is started.
+    Once,
+    /// Always.
+    Watch,
+}
+
+/// How the daemon and the monitor notice changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noticing {
+    /// By events where they arrive, else by looking at intervals.
+    Auto,
+    /// Only by looking at intervals.
+    Poll,
+}
+
+/// The effective configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The shared directory, as an absolute path.
+    pub dir: PathBuf,
+    /// When the daemon looks for a start script.
+    pub mode: Mode,
+    /// Time between two heartbeats of the monitor.
+    pub heartbeat: Duration,
+    /// Time between two looks of the daemon, where no events arrive.
+    pub poll_interval: Duration,
+    /// How long an upload without a run id must have been quiet before it is run.
+    pub settle: Duration,
+    /// How changes are noticed.
+    pub noticing: Noticing,
+    /// Bytes kept of each of the script's outputs.
+    pub output_limit: u64,
+    /// Whether the status files of ToMaTo's guest modules are written, too.
+    pub tomato_status: bool,
+    /// Time between SIGTERM and SIGKILL when a run is stopped.
+    pub grace: Duration,
+    /// As process 1: the disk; `None` to find it by its volume label.
+    pub device: Option<PathBuf>,
+    /// As process 1: kernel modules to load, in this order.
+    pub modules: Vec<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("/mnt/nlXTP"),
+            mode: Mode::Watch,
+            heartbeat: Duration::from_secs(10),
+            poll_interval: Duration::from_secs(10),
+            settle: Duration::from_secs(1),
+            noticing: Noticing::Auto,
+            output_limit: 64 << 20,
+            tomato_status: true,
+            grace: Duration::from_secs(5),
+            device: None,
+            modules: Vec::new(),
+        }
+    }
+}
+
+/// A configuration and how it came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The effective values.
+    pub config: Config,
+    /// The file that was read; `None` where there is none and the defaults hold.
+    pub file: Option<PathBuf>,
+    /// What was passed over, by file and line.
+    pub warnings: Vec<String>,
+}
+
+/// Everything that is wrong with a configuration, one line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Each names file, line and key, and says what is allowed.
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("\nnlxtp-guest: "))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+impl Config {
+    /// Reads the configuration from the file named, or else from the first of [`FILES`] that is
+    /// there. A file that is named must be there.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file.
+    pub fn load(named: Option<&Path>) -> Result<Loaded, ConfigError> {
+        let candidates = named.map_or_else(|| FILES.iter().map(PathBuf::from).collect(), |file| vec![file.to_owned()]);
+        for file in candidates {
+            match fs::read_to_string(&file) {
+                Ok(text) => {
+                    let (config, warnings) = Self::parse(&text, &file.display().to_string())?;
+                    return Ok(Loaded { config, file: Some(file), warnings });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {}
+                Err(error) => {
+                    return Err(ConfigError { problems: vec![format!("cannot read {}: {error}", file.display())] });
+                }
+            }
+        }
+        Ok(Loaded { config: Self::default(), file: None, warnings: Vec::new() })
+    }
+
+    /// Parses a configuration; `name` is the file's name in messages. Gives the warnings, too.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn parse(text: &str, name: &str) -> Result<(Self, Vec<String>), ConfigError> {
+        let mut config = Self::default();
+        let (mut warnings, mut problems) = (Vec::new(), Vec::new());
+        for (number, line) in (1..).zip(text.lines()) {
+            let place = format!("{name}, line {number}");
+            match assignments::parse_line(line) {
+                Ok(None) => {}
+                Ok(Some((key, value))) => match config.set(&key, &value) {
+                    Ok(None) => {}
+                    Ok(Some(warning)) => warnings.push(format!("{place}: {key} {warning}")),
+                    Err(allowed) => problems.push(format!("{place}: {key} is \"{value}\"; allowed is {allowed}")),
+                },
+                Err(problem) => problems.push(format!("{place}: {problem}")),
+            }
+        }
+        if problems.is_empty() { Ok((config, warnings)) } else { Err(ConfigError { problems }) }
+    }
+
+    /// Sets one key. Gives a warning where the key means nothing to us.
+    ///
+    /// # Errors
+    /// What is allowed instead.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<Option<&'static str>, String> {
+        match key {
+            "nlxtp_dir" => self.dir = absolute(value)?,
+            "nlxtp_mode" => self.mode = one_of(value, &[("0", Mode::Never), ("1", Mode::Once), ("2", Mode::Watch)])?,
+            "nlxtp_mon_check_interval" => self.heartbeat = seconds(value, 100..=DAY_MS)?,
+            "nlxtp_daemon_check_interval" => self.poll_interval = seconds(value, 100..=DAY_MS)?,
+            "nlxtp_settle" => self.settle = seconds(value, 0..=DAY_MS)?,
+            "nlxtp_watch" => self.noticing = one_of(value, &[("auto", Noticing::Auto), ("poll", Noticing::Poll)])?,
+            "nlxtp_output_limit" => self.output_limit = number(value).ok_or("a whole number of bytes")?,
+            "nlxtp_tomato_status" => self.tomato_status = one_of(value, &[("0", false), ("1", true)])?,
+            "nlxtp_grace" => self.grace = seconds(value, 0..=DAY_MS)?,
+            "nlxtp_device" if value.is_empty() => self.device = None,
+            "nlxtp_device" => self.device = Some(absolute(value)?),
+            "nlxtp_modules" => self.modules = value.split_whitespace().map(absolute).collect::<Result<_, _>>()?,
+            "nlxtp_mon_command" => return Ok(Some("is ignored: this daemon calls its own monitor")),
+            _ => return Ok(Some("is not known and is ignored")),
+        }
+        Ok(None)
+    }
+
+    /// Writes the configuration as a file that gives the same again.
+    pub fn to_text(&self) -> String {
+        let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+        let modules: Vec<String> = self.modules.iter().map(|module| module.display().to_string()).collect();
+        let mode = match self.mode {
+            Mode::Never => 0,
+            Mode::Once => 1,
+            Mode::Watch => 2,
+        };
+        let noticing = match self.noticing {
+            Noticing::Auto => "auto",
+            Noticing::Poll => "poll",
+        };
+        format!(
+            "nlxtp_dir={}\nnlxtp_mode={mode}\nnlxtp_mon_check_interval={}\nnlxtp_daemon_check_interval={}\n\
+             nlxtp_settle={}\nnlxtp_watch={noticing}\nnlxtp_output_limit={}\nnlxtp_tomato_status={}\n\
+             nlxtp_grace={}\nnlxtp_device={}\nnlxtp_modules='{}'\n",
+            quoted(&self.dir),
+            self.heartbeat.as_secs_f64(),
+            self.poll_interval.as_secs_f64(),
+            self.settle.as_secs_f64(),
+            self.output_limit,
+            u8::from(self.tomato_status),
+            self.grace.as_secs_f64(),
+            self.device.as_deref().map_or_else(String::new, quoted),
+            modules.join(" "),
+        )
+    }
+}
+
+fn one_of<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    choices.iter().find(|(word, _)| *word == value).map(|(_, choice)| *choice).ok_or_else(|| {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        words.join(" or ")
+    })
+}
+
+fn absolute(value: &str) -> Result<PathBuf, String> {
+    if value.starts_with('/') { Ok(PathBuf::from(value)) } else { Err("an absolute path".into()) }
+}
+
+fn number(value: &str) -> Option<u64> {
+    // `parse` alone would take a sign.
+    value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
+}
+
+/// Seconds with at most three decimals, in whole milliseconds as the status file has them.
+fn seconds(value: &str, range_ms: std::ops::RangeInclusive<u64>) -> Result<Duration, String> {
+    let milliseconds = || {
+        let (whole, decimals) = value.split_once('.').unwrap_or((value, "0"));
+        if !(1..=3).contains(&decimals.len()) {
+            return None;
+        }
+        let thousandths = number(&format!("{decimals:0<3}"))?;
+        number(whole).filter(|_| !whole.is_empty())?.checked_mul(1000)?.checked_add(thousandths)
+    };
+    milliseconds().filter(|ms| range_ms.contains(ms)).map(Duration::from_millis).ok_or_else(|| {
+        let bound = |ms: &u64| Duration::from_millis(*ms).as_secs_f64();
+        format!("a number of seconds from {} to {}", bound(range_ms.start()), bound(range_ms.end()))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+use super::*;
+
+fn problems(text: &str) -> Vec<String> {
+    Config::parse(text, "f").unwrap_err().problems
+}
+
+#[test]
+fn tomatos_configuration_is_understood() {
+    let text = "# nlXTP\nnlxtp_dir=\"/mnt/nlXTP\"\nnlxtp_mode=1\nnlxtp_mon_check_interval=2\n\
+                nlxtp_daemon_check_interval=30\nnlxtp_mon_command='nlXTP_mon --background'\n";
+    let (config, warnings) = Config::parse(text, "f").unwrap();
+    assert_eq!(config.mode, Mode::Once);
+    assert_eq!(config.heartbeat, Duration::from_secs(2));
+    assert_eq!(config.poll_interval, Duration::from_secs(30));
+    assert_eq!(warnings, ["f, line 6: nlxtp_mon_command is ignored: this daemon calls its own monitor"]);
+}
+
+#[test]
+fn a_problem_names_file_line_key_and_what_is_allowed() {
+    assert_eq!(problems("\nnlxtp_mode=3"), ["f, line 2: nlxtp_mode is \"3\"; allowed is 0 or 1 or 2"]);
+    assert_eq!(
+        problems("nlxtp_mon_check_interval=0"),
+        ["f, line 1: nlxtp_mon_check_interval is \"0\"; allowed is a number of seconds from 0.1 to 86400"]
+    );
+    assert_eq!(problems("nlxtp_dir=mnt"), ["f, line 1: nlxtp_dir is \"mnt\"; allowed is an absolute path"]);
+    assert_eq!(problems("nlxtp_mode=x\nnlxtp_grace=-1\nfoo").len(), 3, "all problems are told at once");
+}
+
+#[test]
+fn seconds_may_have_decimals() {
+    for (text, ms) in [("1", 1000), ("0.25", 250), ("10.5", 10_500), ("86400", DAY_MS)] {
+        assert_eq!(seconds(text, 100..=DAY_MS), Ok(Duration::from_millis(ms)), "{text}");
+    }
+    for text in ["", ".", ".5", "1.", "1.2345", "+1", "1e3", "0.05", "86400.1", "99999999999999999999"] {
+        assert!(seconds(text, 100..=DAY_MS).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_warnings() {
+    let (config, warnings) = Config::parse("nlxtp_colour=red", "f").unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(warnings, ["f, line 1: nlxtp_colour is not known and is ignored"]);
+}
+
+#[test]
+fn the_text_form_gives_the_same_again() {
+    let config = Config {
+        dir: PathBuf::from("/a b/it's"),
+        mode: Mode::Once,
+        heartbeat: Duration::from_millis(1250),
+        noticing: Noticing::Poll,
+        tomato_status: false,
+        device: Some(PathBuf::from("/dev/vdb1")),
+        modules: vec![PathBuf::from("/lib/a.ko"), PathBuf::from("/lib/b.ko")],
+        ..Config::default()
+    };
+    assert_eq!(Config::parse(&config.to_text(), "f").unwrap(), (config, Vec::new()));
+    assert_eq!(Config::parse(&Config::default().to_text(), "f").unwrap().0, Config::default());
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(Config::load(Some(&dir.path().join("none"))).is_err());
+}

@@ -1,0 +1,194 @@
+//! Directories by handle.
+//!
+//! After the claim everything is done relative to the opened `exec_status`, so that an upload that
+//! moves the directory away is not disturbed by the old run. Links are never followed.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, fsync, syncfs, unlinkat};
+
+const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+/// `O_NONBLOCK`, so that a FIFO of a status file's name blocks nobody.
+const PLAIN_FILE: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
+
+/// An opened directory.
+#[derive(Debug)]
+pub struct Directory(OwnedFd);
+
+impl Directory {
+    /// Opens the directory at a path that the configuration names; links on the way are the
+    /// administrator's own.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(open(path, DIRECTORY, Mode::empty())?))
+    }
+
+    /// Opens a directory in this one, not through a link.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open_beneath(&self, name: &str) -> io::Result<Self> {
+        Ok(Self(openat(&self.0, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty())?))
+    }
+
+    /// Makes a directory; who makes it first is told so by success.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if anything of that name is there; else the system's.
+    pub fn create_directory(&self, name: &str) -> io::Result<()> {
+        Ok(mkdirat(&self.0, name, Mode::from_bits_truncate(0o755))?)
+    }
+
+    /// Makes a file for reading and writing that must not have been there.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if anything of that name is there; else the system's.
+    pub fn create_file(&self, name: &str) -> io::Result<File> {
+        let flags = PLAIN_FILE | OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+        Ok(openat(&self.0, name, flags, Mode::from_bits_truncate(0o644))?.into())
+    }
+
+    /// Opens a regular file for reading; `None` if there is nothing of that name.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if it is no regular file; else the system's.
+    pub fn read_file(&self, name: &str) -> io::Result<Option<File>> {
+        self.open_file(name, OFlag::O_RDONLY)
+    }
+
+    /// Opens a regular file for reading and writing; `None` if there is nothing of that name.
+    ///
+    /// # Errors
+    /// As [`read_file`](Self::read_file).
+    pub fn write_file(&self, name: &str) -> io::Result<Option<File>> {
+        self.open_file(name, OFlag::O_RDWR)
+    }
+
+    fn open_file(&self, name: &str, access: OFlag) -> io::Result<Option<File>> {
+        let file = match openat(&self.0, name, PLAIN_FILE | access, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if !is_regular(&fstat(&file)?) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        Ok(Some(file.into()))
+    }
+
+    /// What stands under a name, not following a link; `None` if nothing does.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn look(&self, name: &str) -> io::Result<Option<FileStat>> {
+        match fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether anything stands under a name. What cannot be looked at counts as there.
+    pub fn holds(&self, name: &str) -> bool {
+        !matches!(self.look(name), Ok(None))
+    }
+
+    /// Whether a regular file stands under a name, or a link leads to one.
+    pub fn holds_file(&self, name: impl AsRef<OsStr>) -> bool {
+        fstatat(&self.0, name.as_ref(), AtFlags::empty()).is_ok_and(|stat| is_regular(&stat))
+    }
+
+    /// All names, without `.` and `..`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::openat(&self.0, ".", DIRECTORY, Mode::empty())?.iter() {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(&name).to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Removes a file; that there is none is fine.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn remove_file(&self, name: &str) -> io::Result<()> {
+        match unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn remove_directory(&self, name: &str) -> io::Result<()> {
+        Ok(unlinkat(&self.0, name, UnlinkatFlags::RemoveDir)?)
+    }
+
+    /// Renames a file within the directory, over another if there is one.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(renameat(&self.0, from, &self.0, to)?)
+    }
+
+    /// The directory's own attributes.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn stat(&self) -> io::Result<FileStat> {
+        Ok(fstat(&self.0)?)
+    }
+
+    /// Brings the directory's entries to the disk.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(fsync(&self.0)?)
+    }
+
+    /// Brings everything on the directory's file system to the disk.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn sync_file_system(&self) -> io::Result<()> {
+        Ok(syncfs(&self.0)?)
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn is_regular(stat: &FileStat) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG
+}
+
+/// The last part of a name of the protocol: `custom` of `exec_status/custom`.
+pub fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}

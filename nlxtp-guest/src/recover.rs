@@ -1,0 +1,122 @@
+//! Runs whose monitor is dead: they are closed, and never started again.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::time::Duration;
+
+use rextfv_core::ids::BootId;
+use rextfv_core::layout::STATUS_DIRECTORY;
+use rextfv_core::status::{RunState, Status, Truncated};
+
+use crate::boot;
+use crate::claim::read_run_id;
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::error::{Doing, Error, note};
+use crate::monitor::flush_all;
+use crate::status_writer::{FoundSlot, Snapshot, StatusWriter, lock_of_dead_monitor, newest, read_slots};
+use crate::tomato_files;
+
+/// Closes the run in the shared directory if it has not ended and its monitor is dead.
+///
+/// If the guest was booted anew since the last record, the record that is added says so; else it
+/// says that the run was interrupted. A run whose script had ended, but whose monitor had not come
+/// to write the Done Flag, is completed, if the guest is still in the same boot: nothing of it is
+/// lost then.
+///
+/// # Errors
+/// The status could not be read or written.
+pub fn recover(config: &Config, shared: &Directory) -> Result<(), Error> {
+    let Ok(status) = shared.open_beneath(STATUS_DIRECTORY) else { return Ok(()) };
+    let doing = || format!("look for a dead run in {}", config.dir.display());
+    let slots = read_slots(&status).doing(doing)?;
+    if newest(&slots).is_some_and(has_ended) {
+        return Ok(());
+    }
+    if slots.iter().all(|slot| slot.file.is_none()) {
+        // Not ours: the slots come before everything else. Or the claim is being made right now;
+        // that takes a living monitor no time.
+        std::thread::sleep(Duration::from_millis(200));
+        let untouched = status.names().doing(doing)?.is_empty();
+        return if untouched { close_claim(config, shared, &status).doing(doing) } else { Ok(()) };
+    }
+    // The lock is on the first slot; one without it is a claim that a full disk has cut short.
+    match slots[0].file.as_ref().map(lock_of_dead_monitor) {
+        Some(Some(true)) => {}
+        Some(Some(false) | None) | None => return Ok(()),
+    }
+    // The lock stays ours until `slots` goes. Before we held it, the monitor may have come to its end.
+    let fresh = read_slots(&status).doing(doing)?;
+    close(config, shared, &status, fresh).doing(doing)
+}
+
+fn has_ended(status: &Status) -> bool {
+    status.done || matches!(status.state, RunState::Interrupted | RunState::Rebooted)
+}
+
+/// Closes a run of which nothing but the claim is there. Making the first slot, we take the claim
+/// over: should its monitor live after all, it finds the slot made and gives up.
+fn close_claim(config: &Config, shared: &Directory, status: &Directory) -> io::Result<()> {
+    match StatusWriter::create(status, read_run_id(shared), boot::current(), config.heartbeat) {
+        Ok(Some(mut writer)) => {
+            note("a run was claimed and never started; it is closed");
+            writer.commit(status, snapshot(&never_started(config), RunState::Interrupted))
+        }
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn close(config: &Config, shared: &Directory, status: &Directory, slots: [FoundSlot; 2]) -> io::Result<()> {
+    let last = newest(&slots).cloned().unwrap_or_else(|| Status { run: read_run_id(shared), ..never_started(config) });
+    if has_ended(&last) {
+        return Ok(());
+    }
+    let boot = boot::current();
+    let state = state_of_dead(&last, boot);
+    note(format_args!("the monitor of a run is dead; the run is closed as {}", state.word()));
+    let done = state == RunState::Finished && flush_all(shared);
+    let mut writer = StatusWriter::resume(slots.map(|slot| slot.file), &last, boot)?;
+    writer.commit(status, Snapshot { done, ..snapshot(&last, state) })?;
+    tomato_files::end(status, done && config.tomato_status)
+}
+
+/// What becomes of a run that was left like this.
+fn state_of_dead(last: &Status, boot: Option<BootId>) -> RunState {
+    let rebooted = last.boot.is_some() && boot.is_some() && last.boot != boot;
+    match last.state {
+        _ if rebooted => RunState::Rebooted,
+        RunState::Finished => RunState::Finished,
+        RunState::Running | RunState::Interrupted | RunState::Rebooted => RunState::Interrupted,
+    }
+}
+
+fn snapshot(last: &Status, state: RunState) -> Snapshot<'_> {
+    Snapshot {
+        state,
+        done: false,
+        ended: last.ended.filter(|_| state == RunState::Finished),
+        stdout_bytes: last.stdout_bytes,
+        stderr_bytes: last.stderr_bytes,
+        truncated: last.truncated,
+        custom: last.custom.as_deref(),
+    }
+}
+
+fn never_started(config: &Config) -> Status {
+    Status {
+        run: None,
+        sequence: 0,
+        state: RunState::Running,
+        done: false,
+        running_info: 0,
+        interval: config.heartbeat,
+        boot: None,
+        ended: None,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        truncated: Truncated::default(),
+        custom: None,
+    }
+}
