@@ -248,8 +248,8 @@ mod tests {
         assert_eq!(records.size, Some(5));
         assert_eq!(records.modified, Some(-2));
         assert!(PaxRecords::parse(b"22 GNU.sparse.major=1\n").unwrap().sparse);
-        assert_eq!(PaxRecords::parse(b"10 path=a\n8 path=\n"), None);
-        assert_eq!(PaxRecords::parse(b"10 path=a\n9 path=\n").unwrap().path, None);
+        assert_eq!(PaxRecords::parse(b"10 path=a\n8 path=\n").unwrap().path, None);
+        assert_eq!(PaxRecords::parse(b"10 path=a\n9 path=\n"), None);
     }
 
     #[test]
@@ -257,7 +257,8 @@ mod tests {
         for bad in [
             &b"path=a\n"[..],
             b"99 path=a\n",
-            b"9 path=a\n",
+            b"9 path=a\n\n",
+            b"11 path=a\n",
             b"3 \n",
             b"0 path=a\n",
             b" path=a\n",

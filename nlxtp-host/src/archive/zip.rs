@@ -42,6 +42,7 @@ pub(super) struct ZipMembers<'a, R> {
     body: Body,
     /// Packed bytes of all members so far.
     packed: u64,
+    /// Bytes of the directory and of content, and the directory's checksum.
     bytes: u64,
     checksum: flate2::Crc,
 }
@@ -86,7 +87,8 @@ impl<'a, R: Read + Seek> ZipMembers<'a, R> {
             }
         }
         if end.split {
-            return Err(bad("the zip archive is one of several parts").with_hint(PACK_AGAIN));
+            let message = "the zip archive is one of several parts";
+            return Err(Error::new(ErrorKind::BadArchive, message).with_hint(PACK_AGAIN));
         }
         if end.offset.checked_add(end.bytes) != Some(directory_end) {
             let message = "the zip archive is corrupt: its directory is not where it should be, \
@@ -183,7 +185,7 @@ impl<'a, R: Read + Seek> ZipMembers<'a, R> {
             other => {
                 let message =
                     format!("\"{shown}\" is compressed with {}; only deflate is taken in zip", method_name(other));
-                return Err(bad(message).with_hint(PACK_AGAIN));
+                return Err(Error::new(ErrorKind::BadArchive, message).with_hint(PACK_AGAIN));
             }
         };
         self.source.seek(at + header)?;
@@ -351,6 +353,7 @@ impl<R: Read + Seek> Members for ZipMembers<'_, R> {
             return Err(self.body.corrupt("is shorter than the directory says"));
         }
         self.body.left -= read as u64;
+        self.bytes += read as u64;
         self.body.checksum.update(&buffer[..read]);
         self.budget.spend(read as u64)?;
         Ok(read)
