@@ -3,7 +3,7 @@
 //!
 //! A [`Node`](node::Node) ties together a [shared directory](shared_directory) (a container's
 //! [`HostDirectory`](shared_directory::HostDirectory), a virtual machine's
-//! [`DiskImage`](shared_directory::DiskImage)), what is known of the [guest](guest), and does the
+//! [`DiskImage`](shared_directory::DiskImage)), what is known of the [guest], and does the
 //! three operations of RexTFV. Long operations take a [`Control`](control::Control): deadline,
 //! cancellation, progress. All failures are one [`Error`](error::Error).
 //!

@@ -2,7 +2,7 @@
 //!
 //! A raw image file or a block device, with an MBR whose partition 1 is a FAT file system, or a
 //! bare FAT. It is read and written in user space; nothing is ever mounted. How an upload replaces
-//! the content is in [`super::disk_replacement`].
+//! the content is in `disk_replacement.rs`.
 
 #![forbid(unsafe_code)]
 

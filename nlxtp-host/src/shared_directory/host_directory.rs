@@ -1,8 +1,8 @@
 //! A directory of the host as shared directory: a container's.
 //!
 //! The guest's root controls every name and byte in it at any moment. Everything goes through
-//! handles beneath the directory (see [`super::beneath`]); how an upload replaces the content is in
-//! [`super::staging`].
+//! handles beneath the directory (see `beneath.rs`); how an upload replaces the content is in
+//! `staging.rs`.
 
 #![forbid(unsafe_code)]
 

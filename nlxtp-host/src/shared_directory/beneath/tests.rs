@@ -40,7 +40,7 @@ fn other_file_systems_are_not_entered() {
 fn a_fifo_neither_blocks_nor_is_read() {
     let scratch = tempfile::tempdir().unwrap();
     let fifo = scratch.path().join("fifo");
-    nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600)).unwrap();
+    unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600)).unwrap();
     assert!(std::fs::metadata(&fifo).unwrap().file_type().is_fifo());
     let directory = Directory::open(scratch.path()).unwrap();
     assert!(matches!(directory.find(b"fifo").unwrap(), Found::Special));
