@@ -23,6 +23,7 @@ failures=$(
                 echo "$document: $place has no heading #${link##*#}"
             fi
         done
+        # shellcheck disable=SC2016 # the backquotes are Markdown's
         grep -o '`make [a-z0-9]*`' "$document" | tr -d '`' | while read -r _ goal; do
             grep -q "^$goal:" Makefile || echo "$document: the Makefile has no goal $goal"
         done
