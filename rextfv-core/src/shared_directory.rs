@@ -6,6 +6,8 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::archive_rules::Manifest;
 use crate::entry_path::EntryPath;
@@ -103,6 +105,26 @@ pub trait SharedDirectory {
     fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Self::Error> + '_>, Self::Error>;
 }
 
+impl<T: SharedDirectory + ?Sized> SharedDirectory for Arc<T> {
+    type Error = T::Error;
+
+    fn representation(&self) -> Representation {
+        (**self).representation()
+    }
+
+    fn sharing(&self) -> Sharing {
+        (**self).sharing()
+    }
+
+    fn view(&self) -> Result<Box<dyn View<Error = Self::Error> + '_>, Self::Error> {
+        (**self).view()
+    }
+
+    fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Self::Error> + '_>, Self::Error> {
+        (**self).replace(manifest)
+    }
+}
+
 /// A failure that tells whether trying again may help.
 pub trait MayRetry {
     /// Whether the same operation may succeed if it is tried again, because the storage was only
@@ -132,7 +154,7 @@ pub trait View {
     ///
     /// # Errors
     /// As for [`entry`](Self::entry).
-    fn top_names(&mut self) -> Result<alloc::vec::Vec<alloc::vec::Vec<u8>>, Self::Error>;
+    fn top_names(&mut self) -> Result<Vec<Vec<u8>>, Self::Error>;
 
     /// Visits all entries, a directory before what it holds, names in byte order, the shared
     /// directory itself left out.

@@ -92,8 +92,9 @@ pub(super) fn parse(bytes: &[u8], wide_clusters: bool, root: bool) -> DirListing
     let mut listing = DirListing::default();
     let mut seen = HashSet::new();
     let mut long = None;
+    let mut index = 0usize;
     let (slots, _) = bytes.as_chunks::<SLOT_LEN>();
-    for (index, slot) in slots.iter().enumerate() {
+    for slot in slots {
         match slot[0] {
             END => break,
             DELETED => {
@@ -112,7 +113,11 @@ pub(super) fn parse(bytes: &[u8], wide_clusters: bool, root: bool) -> DirListing
             if root && listing.label.is_none() {
                 listing.label = Some(short.name);
             }
-        } else if root || !is_dot(index, slot) {
+            continue;
+        }
+        let dot = !root && is_dot(index, slot);
+        index += 1;
+        if !dot {
             match entry(&short, long) {
                 // Guests take names for one that differ in case. Beyond ASCII
                 // they disagree about what case is, and the host can keep
@@ -130,7 +135,8 @@ pub(super) fn parse(bytes: &[u8], wide_clusters: bool, root: bool) -> DirListing
     listing
 }
 
-/// `.` and `..` have their two places and are never followed.
+/// `.` and `..` are the first two entries, and are never followed. Some
+/// writers put long names before them.
 fn is_dot(index: usize, slot: &Slot) -> bool {
     match index {
         0 => slot.starts_with(b".          "),

@@ -1,9 +1,7 @@
 //! The shape of a new file system.
 
-use super::boot_sector::{
-    FIRST_CLUSTER, FatType, Geometry, MAX_FAT12_CLUSTERS, MAX_FAT16_CLUSTERS, MAX_FAT32_CLUSTERS,
-};
 use super::error::FatError;
+use super::geometry::{FIRST_CLUSTER, FatType, Geometry, MAX_FAT12_CLUSTERS, MAX_FAT16_CLUSTERS, MAX_FAT32_CLUSTERS};
 use super::names;
 
 /// Bytes in a sector of a new file system.

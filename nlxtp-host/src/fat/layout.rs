@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::boot_sector::{FIRST_CLUSTER, Geometry};
 use super::error::FatError;
 use super::format::FormatOptions;
+use super::geometry::{FIRST_CLUSTER, Geometry};
 use super::names::NameProblem;
 use super::partition::partition_type;
 use super::plan::{FileIndex, Node, NodeId, NodeKind, ROOT, clusters_of, in_clusters, path_of};

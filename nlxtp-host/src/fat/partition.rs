@@ -1,8 +1,9 @@
 //! Where on a disk the file system lies: in partition 1 of a master boot
 //! record, or bare from the first byte.
 
-use super::boot_sector::{BOOT_SECTOR_LEN, FatType, Geometry, SIGNATURE, chs_shape, put, u32_at};
+use super::boot_sector::{BOOT_SECTOR_LEN, SIGNATURE, chs_shape, put, u32_at};
 use super::error::FatError;
+use super::geometry::{FatType, Geometry};
 use super::storage::{ReadAt, WriteAt};
 
 /// First block of the only partition that [`write_mbr`] is usually asked for:

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::boot_sector::{FIRST_CLUSTER, FatType, Geometry};
 use super::error::FatError;
 use super::format::{FormatOptions, SECTOR};
+use super::geometry::{FIRST_CLUSTER, FatType, Geometry};
 use super::layout::Layout;
 use super::names;
 use super::short_names::slots_for;
@@ -53,7 +53,10 @@ impl NodeKind {
 /// The directories and files of a file system that is to be built.
 ///
 /// Paths are divided by `/`; empty components and `.` are skipped, so that
-/// `./a//b/` is `a/b`. Directories that a path goes through are added with it.
+/// `./a//b/` is `a/b`. Directories that a path goes through are added with it,
+/// and stay if the rest of the path is refused.
+///
+/// Names that only Windows reserves (`CON`, `NUL`) are accepted.
 #[derive(Debug)]
 pub struct Plan {
     options: FormatOptions,

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 ///
 /// The content may change between two reads: a running guest may hold the
 /// same bytes. Nothing in this module trusts two reads to agree.
+#[expect(clippy::len_without_is_empty, reason = "nobody asks that of a disk")]
 pub trait ReadAt {
     /// Fills the whole of `buf` from `offset`.
     ///
@@ -21,14 +22,6 @@ pub trait ReadAt {
     /// # Errors
     /// What the storage reports.
     fn len(&self) -> io::Result<u64>;
-
-    /// Whether there are no bytes at all.
-    ///
-    /// # Errors
-    /// As [`ReadAt::len`].
-    fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
-    }
 }
 
 /// Bytes that can be written at any position too.

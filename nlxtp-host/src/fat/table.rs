@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::boot_sector::{FIRST_CLUSTER, FatType, Geometry};
 use super::error::{Damage, FatError};
+use super::geometry::{FIRST_CLUSTER, FatType, Geometry};
 use super::storage::ReadAt;
 
 /// Bytes of the table that are read at once. A forged chain can make each
@@ -70,31 +70,46 @@ impl Table {
         let mut bytes = [0; 4];
         let len = if self.fat_type == FatType::Fat32 { 4 } else { 2 };
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        // An entry of FAT12 may lie across two blocks: byte by byte.
-        for (at, byte) in (at..).zip(bytes.iter_mut().take(len)) {
-            *byte = self.byte(storage, &mut cache, at)?;
+        let mut wanted = bytes.get_mut(..len).unwrap_or_default();
+        let mut at = at;
+        // Twice for an entry of FAT12 that lies across two blocks.
+        while !wanted.is_empty() {
+            let found = self.bytes_from(storage, &mut cache, at)?;
+            let (now, later) = wanted.split_at_mut(found.len().min(wanted.len()));
+            for (to, from) in now.iter_mut().zip(found) {
+                *to = *from;
+            }
+            at += now.len() as u64;
+            wanted = later;
         }
         drop(cache);
         Ok(self.decode(cluster, u32::from_le_bytes(bytes)))
     }
 
-    fn byte(&self, storage: &(impl ReadAt + ?Sized), cache: &mut [Option<Block>], at: u64) -> Result<u8, FatError> {
+    /// The bytes of the table from a position to the end of their block; at
+    /// least one.
+    fn bytes_from<'c>(
+        &self,
+        storage: &(impl ReadAt + ?Sized),
+        cache: &'c mut [Option<Block>],
+        at: u64,
+    ) -> Result<&'c [u8], FatError> {
         let number = at / BLOCK_LEN as u64;
         let within = usize::try_from(at % BLOCK_LEN as u64).unwrap_or_default();
         let place = usize::try_from(number % BLOCKS as u64).unwrap_or_default();
         let outside = || FatError::not_fat("the allocation table ends early");
         let kept = cache.get_mut(place).ok_or_else(outside)?;
-        let block = match kept {
-            Some(block) if block.number == number => block,
-            kept => {
-                let start = number * BLOCK_LEN as u64;
-                let len = self.len.saturating_sub(start).min(BLOCK_LEN as u64);
-                let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
-                storage.read_exact_at(&mut bytes, self.offset.saturating_add(start))?;
-                kept.insert(Block { number, bytes })
-            }
-        };
-        block.bytes.get(within).copied().ok_or_else(outside)
+        if kept.as_ref().is_none_or(|block| block.number != number) {
+            let start = number * BLOCK_LEN as u64;
+            let len = self.len.saturating_sub(start).min(BLOCK_LEN as u64);
+            let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+            storage.read_exact_at(&mut bytes, self.offset.saturating_add(start))?;
+            *kept = Some(Block { number, bytes });
+        }
+        match kept.as_ref().and_then(|block| block.bytes.get(within..)) {
+            Some(bytes @ [_, ..]) => Ok(bytes),
+            _ => Err(outside()),
+        }
     }
 
     fn decode(&self, cluster: u32, raw: u32) -> Link {
@@ -133,7 +148,9 @@ pub(super) struct Chain {
     current: u32,
     steps: u32,
     /// Brent's search for cycles: a cluster of the chain, replaced after 1, 2,
-    /// 4, … steps. A walk that meets it again goes round.
+    /// 4, … steps. A walk that meets it again goes round. A cycle may have to
+    /// be walked twice, so a file that ends earlier can hide one: it then has
+    /// wrong data, which a guest can give it anyway.
     marker: u32,
     next_mark: u32,
 }
@@ -172,7 +189,8 @@ impl Chain {
         }
         self.steps += 1;
         // The table may change on the way, so the marker alone is no bound.
-        if cluster == self.marker || self.steps >= table.cluster_count {
+        let met = cluster == self.marker || cluster == self.first;
+        if met || self.steps >= table.cluster_count {
             return Err(self.damaged(Damage::Cycle));
         }
         if self.steps == self.next_mark {

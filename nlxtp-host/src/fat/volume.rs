@@ -2,10 +2,10 @@
 
 use std::io;
 
-use super::boot_sector::{FatType, Geometry};
 use super::directory::{self, DirListing, Directory, Entry, Start};
 use super::error::{Damage, FatError};
 use super::file::FileReader;
+use super::geometry::{FatType, Geometry};
 use super::names;
 use super::partition::Extent;
 use super::slot::{MAX_DIRECTORY_SLOTS, SLOT_LEN};

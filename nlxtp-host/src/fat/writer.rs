@@ -3,8 +3,9 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::boot_sector::{BACKUP_SECTOR, BOOT_SECTOR_LEN, FIRST_CLUSTER, FS_INFO_SECTOR, FatType, MEDIA, fs_info};
+use super::boot_sector::{BACKUP_SECTOR, BOOT_SECTOR_LEN, FS_INFO_SECTOR, fs_info};
 use super::error::{FatError, WrongLength};
+use super::geometry::{FIRST_CLUSTER, FatType, MEDIA};
 use super::layout::Layout;
 use super::plan::{FileIndex, ROOT};
 use super::storage::WriteAt;
@@ -337,13 +338,21 @@ struct Stream<W> {
 }
 
 impl<W: WriteAt> Stream<W> {
+    /// Where the buffer is full: blocks end at multiples of their length, so
+    /// that the storage does not have to put pages together.
+    fn end(&self) -> usize {
+        let len = BUFFER_LEN as u64;
+        usize::try_from(len - self.position % len).unwrap_or(BUFFER_LEN)
+    }
+
     /// Free space in the buffer, at least one byte, at most `want`. What is
     /// put there is counted by adding to `filled`.
     fn space(&mut self, want: u64) -> Result<&mut [u8], FatError> {
-        if self.filled >= self.buffer.len() {
+        if self.filled >= self.end() {
             self.flush()?;
         }
-        let space = self.buffer.get_mut(self.filled..).unwrap_or_default();
+        let end = self.end();
+        let space = self.buffer.get_mut(self.filled..end).unwrap_or_default();
         let len = usize::try_from(want).unwrap_or(usize::MAX).min(space.len());
         Ok(space.get_mut(..len).unwrap_or_default())
     }
@@ -379,10 +388,10 @@ impl<W: WriteAt> Stream<W> {
     /// Appends bytes that lie at another place of the storage.
     fn copy_within(&mut self, from: &mut u64, left: &mut u64) -> Result<(), FatError> {
         self.space(*left)?;
-        let (position, filled) = (self.filled, self.buffer.len());
+        let start = self.filled;
         let want = usize::try_from(*left).unwrap_or(usize::MAX);
-        let end = position.saturating_add(want).min(filled);
-        let space = self.buffer.get_mut(position..end).unwrap_or_default();
+        let end = start.saturating_add(want).min(self.end());
+        let space = self.buffer.get_mut(start..end).unwrap_or_default();
         self.storage.read_exact_at(space, *from)?;
         let len = space.len() as u64;
         self.filled = end;

@@ -1,0 +1,279 @@
+//! Other implementations of FAT judge what we build, and we read what they
+//! build: dosfstools, mtools, and the `fatfs` crate.
+
+mod fat_support;
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::Command;
+
+use fat_support::*;
+use nlxtp_host::fat::{
+    DEFAULT_FIRST_LBA, Extent, FatType, FatVolume, FormatOptions, ReadLimits, Target, locate, write_mbr,
+};
+use tempfile::tempdir;
+
+/// Length in MiB, type, and bytes in a cluster.
+const KINDS: [(u64, FatType, Option<u32>); 7] = [
+    (1, FatType::Fat12, None),
+    (4, FatType::Fat12, None),
+    (5, FatType::Fat16, None),
+    (64, FatType::Fat16, None),
+    (40, FatType::Fat32, Some(512)),
+    (300, FatType::Fat32, Some(4096)),
+    (600, FatType::Fat32, None),
+];
+
+fn options(fat_type: FatType, cluster_size: Option<u32>) -> FormatOptions {
+    let mut options = FormatOptions::new("nlxtp").unwrap();
+    options.fat_type = Some(fat_type);
+    options.cluster_size = cluster_size;
+    options.volume_id = 0xCAFE_F00D;
+    options.timestamp = TIME;
+    options
+}
+
+/// 3,000 files in one directory, half of them with one prefix.
+fn crowded() -> Tree {
+    let mut tree = Tree::new();
+    for n in 0..1500 {
+        tree.insert(format!("crowd/common prefix {n}.data"), Some(vec![1; n % 3]));
+        tree.insert(format!("crowd/{n}"), Some(vec![2; n % 5]));
+    }
+    with_directories(tree)
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.env("LC_ALL", "C.UTF-8").output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {text}");
+    text
+}
+
+fn fsck(image: &Path) {
+    let text = run(Command::new("/usr/sbin/fsck.vfat").args(["-n", "-v"]).arg(image));
+    for complaint in ["differ", "wrong", "bad", "Orphan", "Dirty", "dirty", "Auto", "should"] {
+        assert!(!text.contains(complaint), "{text}");
+    }
+}
+
+/// Everything on an image as mtools see it.
+fn read_with_mtools(image: &str) -> Tree {
+    let directory = tempdir().unwrap();
+    run(Command::new("mcopy").args(["-s", "-n", "-i", image, "::/"]).arg(directory.path()));
+    read_host(directory.path())
+}
+
+/// Everything on an image as the `fatfs` crate sees it.
+fn read_with_fatfs(image: &Path, extent: Extent) -> Tree {
+    let part = Part { file: open_rw(image), extent, position: 0 };
+    let volume = fatfs::FileSystem::new(part, fatfs::FsOptions::new()).unwrap();
+    assert_eq!(volume.volume_label(), "NLXTP");
+    let mut tree = Tree::new();
+    let mut todo = vec![(String::new(), volume.root_dir())];
+    while let Some((prefix, directory)) = todo.pop() {
+        for entry in directory.iter() {
+            let entry = entry.unwrap();
+            let path = format!("{prefix}{}", entry.file_name());
+            if matches!(entry.file_name().as_str(), "." | "..") {
+                continue;
+            }
+            if entry.is_dir() {
+                todo.push((format!("{path}/"), entry.to_dir()));
+                tree.insert(path, None);
+            } else {
+                let mut content = Vec::new();
+                entry.to_file().read_to_end(&mut content).unwrap();
+                tree.insert(path, Some(content));
+            }
+        }
+    }
+    tree
+}
+
+fn whole(len: u64) -> Extent {
+    Extent { offset: 0, len }
+}
+
+#[test]
+fn fatfs_and_we_read_what_we_build() {
+    let directory = tempdir().unwrap();
+    for (n, (mib, fat_type, cluster_size)) in KINDS.into_iter().enumerate() {
+        let image = directory.path().join(n.to_string());
+        let tree = sample(cluster_size.unwrap_or(2048) as usize);
+        let options = options(fat_type, cluster_size);
+        let layout = build_file(&image, &tree, options, mib * MIB);
+        assert_eq!(layout.geometry().fat_type(), fat_type);
+        let extent = whole(mib * MIB);
+        assert_same(&read_with_fatfs(&image, extent), &tree);
+        let file = open_rw(&image);
+        assert_eq!(locate(&file).unwrap(), extent);
+        assert_same(&read_tree(&file, extent).unwrap(), &tree);
+        let volume = FatVolume::open(&file, extent, ReadLimits::default()).unwrap();
+        assert_eq!(volume.label().unwrap().as_deref(), Some("NLXTP"));
+        assert_eq!(volume.geometry().volume_id(), 0xCAFE_F00D);
+        assert_eq!(volume.free_bytes().unwrap(), layout.free_bytes());
+        let entry = volume.lookup("NAMES/upper.txt").unwrap();
+        assert_eq!(entry.modified, Some(TIME));
+    }
+}
+
+#[test]
+fn we_read_what_fatfs_builds() {
+    let directory = tempdir().unwrap();
+    for (n, (mib, fat_type)) in
+        [(2, FatType::Fat12), (20, FatType::Fat16), (40, FatType::Fat32)].into_iter().enumerate()
+    {
+        let image = directory.path().join(n.to_string());
+        let mut part = Part { file: new_file(&image, mib * MIB), extent: whole(mib * MIB), position: 0 };
+        let format = fatfs::FormatVolumeOptions::new().volume_label(*b"OTHER      ").fat_type(match fat_type {
+            FatType::Fat12 => fatfs::FatType::Fat12,
+            FatType::Fat16 => fatfs::FatType::Fat16,
+            FatType::Fat32 => fatfs::FatType::Fat32,
+        });
+        fatfs::format_volume(&mut part, format).unwrap();
+        let mut tree = basic_sample(2048);
+        // It reuses an entry that differs in case.
+        tree.remove("names/MIXED.cas");
+        let volume = fatfs::FileSystem::new(part, fatfs::FsOptions::new()).unwrap();
+        for (path, content) in &tree {
+            match content {
+                None => drop(volume.root_dir().create_dir(path).unwrap()),
+                Some(content) => {
+                    let mut file = volume.root_dir().create_file(path).unwrap();
+                    file.write_all(content).unwrap();
+                }
+            }
+        }
+        volume.unmount().unwrap();
+        let file = open_rw(&image);
+        let extent = locate(&file).unwrap();
+        assert_same(&read_tree(&file, extent).unwrap(), &tree);
+        let volume = FatVolume::open(&file, extent, ReadLimits::default()).unwrap();
+        assert_eq!(volume.geometry().fat_type(), fat_type);
+        assert_eq!(volume.label().unwrap().as_deref(), Some("OTHER"));
+    }
+}
+
+#[test]
+#[ignore = "needs mtools and dosfstools; `make test` runs it"]
+fn fsck_and_mtools_accept_what_we_build() {
+    let directory = tempdir().unwrap();
+    for (n, (mib, fat_type, cluster_size)) in KINDS.into_iter().enumerate() {
+        let image = directory.path().join(n.to_string());
+        let tree = basic_sample(cluster_size.unwrap_or(2048) as usize);
+        build_file(&image, &tree, options(fat_type, cluster_size), mib * MIB);
+        fsck(&image);
+        assert_same(&read_with_mtools(image.to_str().unwrap()), &tree);
+        let label = run(Command::new("mlabel").arg("-s").arg("-i").arg(&image).arg("::"));
+        assert!(label.contains("NLXTP"), "{label}");
+    }
+}
+
+#[test]
+#[ignore = "needs mtools and dosfstools; `make test` runs it"]
+fn crowded_directories_and_roots() {
+    let directory = tempdir().unwrap();
+    let mut tree = crowded();
+    // More than the 512 entries that a fixed root directory usually has.
+    for n in 0..1000 {
+        tree.insert(format!("in the root {n}"), Some(vec![3; n % 7]));
+    }
+    for (mib, fat_type) in [(7, FatType::Fat12), (20, FatType::Fat16), (50, FatType::Fat32)] {
+        let image = directory.path().join(mib.to_string());
+        build_file(&image, &tree, options(fat_type, None), mib * MIB);
+        fsck(&image);
+        let file = open_rw(&image);
+        assert_same(&read_tree(&file, whole(mib * MIB)).unwrap(), &tree);
+        assert_same(&read_with_mtools(image.to_str().unwrap()), &tree);
+        assert_same(&read_with_fatfs(&image, whole(mib * MIB)), &tree);
+    }
+}
+
+#[test]
+#[ignore = "needs mtools and dosfstools; `make test` runs it"]
+fn a_partition_over_old_content() {
+    let directory = tempdir().unwrap();
+    let image = directory.path().join("disk");
+    let file = new_file(&image, 70 * MIB);
+    // Nothing of this may shine through.
+    let old = vec![0xA5; usize::try_from(MIB).unwrap()];
+    for n in 0..70 {
+        std::os::unix::fs::FileExt::write_all_at(&file, &old, n * MIB).unwrap();
+    }
+    let tree = basic_sample(2048);
+    for fat_type in [FatType::Fat16, FatType::Fat32] {
+        let mut options = options(fat_type, None);
+        options.hidden_sectors = DEFAULT_FIRST_LBA;
+        let layout = plan(&tree, options, 68 * MIB).unwrap();
+        let sectors = u32::try_from(68 * MIB / 512).unwrap();
+        let kind = layout.partition_type();
+        write_mbr(&file, DEFAULT_FIRST_LBA, sectors, 0x1234_5678, kind).unwrap();
+        write(&tree, &layout, &file, MIB, Target::InUse).unwrap();
+        let extent = locate(&file).unwrap();
+        assert_eq!((extent.offset, extent.len), (MIB, 68 * MIB));
+        assert_same(&read_tree(&file, extent).unwrap(), &tree);
+        assert_same(&read_with_fatfs(&image, extent), &tree);
+        let place = format!("{}@@1M", image.display());
+        assert_same(&read_with_mtools(&place), &tree);
+        let part = directory.path().join("part");
+        run(Command::new("dd")
+            .args(["bs=1M", "skip=1", "count=68", "status=none"])
+            .arg(format!("if={}", image.display()))
+            .arg(format!("of={}", part.display())));
+        fsck(&part);
+    }
+}
+
+#[test]
+#[ignore = "needs mtools and dosfstools; `make test` runs it"]
+fn we_read_what_mkfs_and_mcopy_build() {
+    let directory = tempdir().unwrap();
+    let tree = basic_sample(4096);
+    let source = directory.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    write_host(&tree, &source);
+    let variants: [(&str, &[&str]); 7] = [
+        ("2M", &["-F", "12"]),
+        ("20M", &["-F", "16"]),
+        // mtools need room for the longest name in a cluster.
+        ("80M", &["-F", "32", "-s", "2"]),
+        ("64M", &[]),
+        ("64M", &["-S", "4096"]),
+        ("64M", &["-s", "64", "-f", "1"]),
+        ("300M", &["-F", "32", "-s", "8", "-R", "100"]),
+    ];
+    for (n, (len, arguments)) in variants.into_iter().enumerate() {
+        let image = directory.path().join(n.to_string());
+        run(Command::new("truncate").args(["-s", len]).arg(&image));
+        run(Command::new("/usr/sbin/mkfs.vfat").args(["-n", "JUDGE"]).args(arguments).arg(&image));
+        let mut copy = Command::new("mcopy");
+        copy.args(["-s", "-i"]).arg(&image);
+        for entry in std::fs::read_dir(&source).unwrap() {
+            copy.arg(entry.unwrap().path());
+        }
+        run(copy.arg("::/"));
+        let file = open_rw(&image);
+        let extent = locate(&file).unwrap();
+        assert_same(&read_tree(&file, extent).unwrap(), &tree);
+        let volume = FatVolume::open(&file, extent, ReadLimits::default()).unwrap();
+        assert_eq!(volume.label().unwrap().as_deref(), Some("JUDGE"));
+    }
+}
+
+/// Fewer clusters than the specification allows for FAT32: mkfs.vfat makes
+/// them, Linux mounts them, mtools refuse.
+#[test]
+#[ignore = "needs mtools and dosfstools; `make test` runs it"]
+fn we_read_a_small_fat32() {
+    let directory = tempdir().unwrap();
+    let image = directory.path().join("image");
+    drop(new_file(&image, 20 * MIB));
+    run(Command::new("/usr/sbin/mkfs.vfat").args(["-F", "32", "-n", "JUDGE"]).arg(&image));
+    let file = open_rw(&image);
+    let extent = locate(&file).unwrap();
+    assert_same(&read_tree(&file, extent).unwrap(), &Tree::new());
+    let volume = FatVolume::open(&file, extent, ReadLimits::default()).unwrap();
+    assert_eq!(volume.geometry().fat_type(), FatType::Fat32);
+    assert_eq!(volume.label().unwrap().as_deref(), Some("JUDGE"));
+}
