@@ -86,10 +86,10 @@ Exit codes:
 #[command(disable_help_subcommand = true, max_term_width = 100)]
 struct CommandLine {
     /// Answer with one JSON object
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     json: bool,
     /// Say also what does not matter much, on standard error
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 901)]
     verbose: bool,
     #[command(subcommand)]
     command: Command,

@@ -63,15 +63,14 @@ fn split_number(text: &str) -> (&str, &str) {
 
 /// Shows a size for people: exactly where that is short.
 pub fn show_size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    const UNITS: [(usize, &str); 4] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     if bytes == 1 {
         return "1 byte".into();
     }
-    let Some(unit) = UNITS.iter().enumerate().rev().find(|(power, _)| bytes >> (10 * (power + 1)) >= 10) else {
+    let fits = |shift: usize| bytes >> shift >= 10 || (bytes >> shift >= 1 && bytes.trailing_zeros() as usize >= shift);
+    let Some((shift, name)) = UNITS.into_iter().find(|(shift, _)| fits(*shift)) else {
         return format!("{bytes} bytes");
     };
-    let (power, name) = unit;
-    let shift = 10 * (power + 1);
     let (whole, rest) = (bytes >> shift, bytes & ((1 << shift) - 1));
     if rest == 0 { format!("{whole} {name}") } else { format!("{whole}.{} {name}", (rest * 10) >> shift) }
 }
@@ -131,6 +130,8 @@ mod tests {
             (1, "1 byte"),
             (10_239, "10239 bytes"),
             (10_240, "10 KiB"),
+            (2 << 20, "2 MiB"),
+            ((2 << 20) + 1024, "2049 KiB"),
             (62 << 20, "62 MiB"),
             ((62 << 20) + (1 << 19), "62.5 MiB"),
             (u64::MAX, "16777215.9 TiB"),
