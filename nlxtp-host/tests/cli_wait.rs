@@ -38,16 +38,15 @@ fn the_exit_code_tells_how_it_ended() {
         timed_out.says(&["target", "not ended", "running"]);
         target.call("wait", &["--guest-power", "off"]).expect(11);
 
-        let mut sequence = 1;
-        for (record, code) in [
+        let endings = [
             (Status { state: RunState::Interrupted, ..running(&run, 1) }, 11),
             (Status { state: RunState::Rebooted, ..running(&run, 1) }, 13),
             (Status { boot: Some(BootId::from_bytes([2; 16])), ..running(&run, 1) }, 13),
             (finished(&run, 1, Ending::Exit(3)), 10),
             (finished(&run, 1, Ending::Signal(11)), 10),
             (finished(&run, 1, Ending::Exit(0)), 0),
-        ] {
-            sequence += 1;
+        ];
+        for (sequence, (record, code)) in (2..).zip(endings) {
             target.guest_reports(&Status { sequence, ..record });
             target.call("wait", &["--timeout", "20s"]).expect(code);
         }
