@@ -39,8 +39,13 @@ fn nothing_is_overwritten_without_force() {
     assert!(fs::symlink_metadata(place.path("link")).unwrap().is_symlink());
     symlink("nowhere", place.path("dangling")).unwrap();
     place.call_changing_nothing(&["download", "target", "dangling"]).expect(3).says(&["dangling"]);
-    // The target itself is an existing file too.
-    place.call_changing_nothing(&["download", "target", "target"]).expect(2);
+    // Least of all the target itself.
+    let own = ["download", "target", "target", "--force"];
+    place.call_changing_nothing(&own).expect(2).says(&["target itself"]);
+    let container = place.target(Kind::Directory, "container");
+    container.upload_something();
+    let inside = ["download", "container", "container/data/out.tar"];
+    place.call_changing_nothing(&inside).expect(2).says(&["container/data/out.tar", "target itself"]);
     place.call_changing_nothing(&["download", "target", "."]).expect(2);
 }
 
