@@ -39,8 +39,13 @@ fn nothing_is_overwritten_without_force() {
     assert!(fs::symlink_metadata(place.path("link")).unwrap().is_symlink());
     symlink("nowhere", place.path("dangling")).unwrap();
     place.call_changing_nothing(&["download", "target", "dangling"]).expect(3).says(&["dangling"]);
-    // The target itself is an existing file too.
-    place.call_changing_nothing(&["download", "target", "target"]).expect(2);
+    // Least of all the target itself.
+    let own = ["download", "target", "target", "--force"];
+    place.call_changing_nothing(&own).expect(2).says(&["target itself"]);
+    let container = place.target(Kind::Directory, "container");
+    container.upload_something();
+    let inside = ["download", "container", "container/data/out.tar"];
+    place.call_changing_nothing(&inside).expect(2).says(&["container/data/out.tar", "target itself"]);
     place.call_changing_nothing(&["download", "target", "."]).expect(2);
 }
 
@@ -197,4 +202,26 @@ fn single_files() {
     let refused = target.call("cat", &["link"]).expect(2);
     assert!(refused.stdout.is_empty());
     refused.says(&["not followed"]);
+}
+
+/// The same call with a terminal for its outputs, as `script` gives one. What it printed.
+fn on_a_terminal(place: &Place, call: &str) -> String {
+    let call = format!("{} {call}", place.program.display());
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &call, "/dev/null"]).current_dir(place.root()).stdin(Stdio::null());
+    let output = script.env("XDG_STATE_HOME", place.path(".state")).output().expect("script");
+    String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n")
+}
+
+#[test]
+#[ignore = "needs script; `make test` runs it"]
+fn a_terminal_gets_no_archive_and_no_control_characters() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    target.upload_something();
+    fs::write(target.path().join("evil"), b"a\x1b[31mb\tc\n\\d\xff").unwrap();
+    assert_eq!(on_a_terminal(&place, "cat target evil"), "a\\u{1b}[31mb\tc\n\\d\\xff");
+    assert!(on_a_terminal(&place, "cat --raw target evil").starts_with("a\x1b[31mb\tc\n"));
+    assert!(on_a_terminal(&place, "download target -").contains("not written to a terminal"));
+    assert!(on_a_terminal(&place, "upload target -").contains("standard input is a terminal"));
 }

@@ -1,6 +1,6 @@
 //! `nlxtp download`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -82,6 +82,7 @@ impl Download {
         let format = self.output_format().map_err(|error| Failure::archive(error, &self.archive))?;
         let control = session.control(self.timeout);
         let node = &mut open_node(&self.target, self.limits.limits())?;
+        self.check_apart().map_err(|error| Failure::archive(error, &self.archive))?;
         let mut archive = NewArchive::create(&self.archive, self.force)?;
         let meter = Meter::new();
         let control = meter.watch(control);
@@ -116,6 +117,19 @@ impl Download {
             print(&answer)?;
         }
         Ok(exit::SUCCESS)
+    }
+
+    /// Refuses to write over the target or into it: the archive would replace what it is made of, or a
+    /// guest could lead it elsewhere by a link.
+    fn check_apart(&self) -> Result<(), Error> {
+        let Ok(target) = self.target.canonicalize() else { return Ok(()) };
+        let folder = self.archive.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let within = [self.archive.canonicalize(), folder.canonicalize()];
+        if within.into_iter().flatten().any(|path| path.starts_with(&target)) && !self.is_to_stdout() {
+            return Err(Error::new(ErrorKind::InvalidInput, "the archive would lie in the target itself")
+                .with_hint("name a file elsewhere"));
+        }
+        Ok(())
     }
 
     fn output_format(&self) -> Result<OutputFormat, Error> {

@@ -32,6 +32,11 @@ impl Meter {
         self.bar.set_message(text);
     }
 
+    /// Does something that prints, with the line out of the way.
+    pub fn aside(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
+    }
+
     fn show(&self, progress: Progress) {
         match progress {
             Progress::Examining { done, total } => self.bytes("checking", done, Some(total)),

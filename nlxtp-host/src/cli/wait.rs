@@ -41,7 +41,7 @@ impl Wait {
             let meter = Meter::new();
             node.wait(&session.control(self.timeout), |report| {
                 meter.say(show_line(report));
-                session.remark(&show_line(report));
+                meter.aside(|| session.remark(&show_line(report)));
                 last = Some(report.clone());
             })
         };
