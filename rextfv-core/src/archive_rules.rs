@@ -10,8 +10,8 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::entry_path::{EntryPath, InvalidPath, displayable};
-use crate::fat_names::{self, FatNameProblem};
+use crate::entry_path::{EntryPath, displayable};
+use crate::fat_names;
 use crate::layout;
 use crate::limits::Limits;
 use crate::listing::Listing;
