@@ -10,7 +10,7 @@ use rextfv_core::ids::BootId;
 use rextfv_core::status::{Ending, RunState, Status, Truncated};
 use serde_json::{Value, json};
 
-const STATUS_KEYS: [&str; 15] = [
+const STATUS_KEYS: [&str; 16] = [
     "attempts",
     "custom",
     "custom_lossy",
@@ -25,6 +25,7 @@ const STATUS_KEYS: [&str; 15] = [
     "state",
     "stderr_bytes",
     "stdout_bytes",
+    "timed_out",
     "truncated",
 ];
 

@@ -71,7 +71,7 @@ Exit codes:
     6  the time given by --timeout is over
     7  cancelled by SIGINT, SIGTERM or SIGHUP (a second one kills)
     8  the upload stands, but the monitor could not be invoked
-   10  wait, status --exit-code: the start script failed (an exit code other than 0, or a signal)
+   10  wait, status --exit-code: the start script failed (an exit code other than 0, a signal, or its time was up)
    11  wait, status --exit-code: the monitor stopped before the start script had ended
    12  status --exit-code: the run is under way
    13  wait, status --exit-code: the guest was booted anew before the start script had ended

@@ -20,6 +20,7 @@ pub struct StatusJson {
     custom_lossy: bool,
     exit_code: Option<u8>,
     signal: Option<u8>,
+    timed_out: bool,
     sequence: Option<u64>,
     run_id: Option<String>,
     stdout_bytes: Option<u64>,
@@ -41,6 +42,7 @@ impl From<&StatusReport> for StatusJson {
             custom_lossy: custom.is_some_and(|custom| str::from_utf8(custom).is_err()),
             exit_code: report.exit_code,
             signal: report.signal,
+            timed_out: report.timed_out,
             sequence: report.sequence,
             run_id: report.run_id.map(|id| id.to_string()),
             stdout_bytes: report.stdout_bytes,
@@ -119,7 +121,9 @@ pub fn exit_code(report: &StatusReport) -> u8 {
         State::NotStarted => exit::NOT_STARTED,
         State::Running => exit::RUNNING,
         // ToMaTo's modules keep no exit code: done is all that can be told.
-        State::Finished if report.exit_code.unwrap_or(0) == 0 && report.signal.is_none() => exit::SUCCESS,
+        State::Finished if report.exit_code.unwrap_or(0) == 0 && report.signal.is_none() && !report.timed_out => {
+            exit::SUCCESS
+        }
         State::Finished => exit::SCRIPT_FAILED,
         State::MonitorStopped => exit::MONITOR_STOPPED,
         State::GuestRebooted => exit::GUEST_REBOOTED,
