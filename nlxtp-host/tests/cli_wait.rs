@@ -44,6 +44,8 @@ fn the_exit_code_tells_how_it_ended() {
             (Status { boot: Some(BootId::from_bytes([2; 16])), ..running(&run, 1) }, 13),
             (finished(&run, 1, Ending::Exit(3)), 10),
             (finished(&run, 1, Ending::Signal(11)), 10),
+            // However well it took the end of its time.
+            (Status { state: RunState::TimedOut, ..finished(&run, 1, Ending::Exit(0)) }, 10),
             (finished(&run, 1, Ending::Exit(0)), 0),
         ];
         for (sequence, (record, code)) in (2..).zip(endings) {
