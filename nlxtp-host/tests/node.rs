@@ -15,12 +15,13 @@ use nlxtp_host::control::{CancelToken, Control, Progress};
 use nlxtp_host::error::{Error, ErrorKind, Result};
 use nlxtp_host::guest::{InvokeCommand, KnownPower};
 use nlxtp_host::node::{Node, Output};
-use nlxtp_host::shared_directory::{DiskImage, DiskOptions, HostDirectory};
+use nlxtp_host::shared_directory::{DiskImage, DiskOptions, HostDirectory, MemoryDirectory};
 use rextfv_core::archive_rules::LinkPolicy;
+use rextfv_core::entry_path::EntryPath;
 use rextfv_core::liveness::State;
 use rextfv_core::operations::{Dialect, Execution};
 use rextfv_core::powers::{GuestPower, PowerState};
-use rextfv_core::shared_directory::{Representation, Sharing};
+use rextfv_core::shared_directory::{Representation, SharedDirectory, Sharing};
 use rextfv_core::status::{Ending, RunState, Status, Truncated};
 use rextfv_core::status_codec;
 use stores::{DiskStore, HostStore, MemoryStore, Store};
@@ -207,6 +208,25 @@ fn a_guest_that_was_turned_on_meanwhile_is_noticed() {
     let mut node = Node::from_boxed(store.open()).with_power(TurnedOn(Mutex::new(vec![PowerState::Off])));
     let error = node.upload(&mut archive(&[SCRIPT]), &Control::none()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::GuestOn);
+}
+
+#[test]
+fn a_guest_that_boots_during_a_status_query_has_not_stopped() {
+    /// Off when asked at first; and right after the answer it boots.
+    struct Boots(Arc<MemoryDirectory>);
+    impl GuestPower for Boots {
+        type Error = Error;
+        fn power_state(&self) -> Result<PowerState> {
+            let slot = EntryPath::parse(b"exec_status/status.1").unwrap();
+            let booted = self.0.view()?.entry(&slot)?.is_some();
+            self.0.write(&slot, record(&status(1)));
+            Ok(if booted { PowerState::On } else { PowerState::Off })
+        }
+    }
+    let directory = Arc::new(MemoryDirectory::new(Representation::Fat));
+    let mut node = Node::new(Arc::clone(&directory)).with_power(Boots(directory));
+    assert_eq!(node.status().unwrap().state, State::Running);
+    assert_eq!(node.status().unwrap().state, State::Running, "it was not on again after having been off");
 }
 
 #[test]
