@@ -268,7 +268,6 @@ impl Node {
         let mut last: Option<StatusReport> = None;
         let mut pause = Duration::from_millis(10);
         loop {
-            control.check()?;
             let report = self.status()?;
             let changed = last.as_ref().is_none_or(|last| differs(last, &report));
             if changed {
@@ -278,6 +277,8 @@ impl Node {
             if matches!(report.state, State::Finished | State::MonitorStopped | State::GuestRebooted) {
                 return Ok(report);
             }
+            // Not before: a run that has ended is told even where no time is given.
+            control.check()?;
             last = Some(report);
             sleep(pause, control)?;
             pause = (pause * 2).min(LONGEST_PAUSE);
