@@ -414,6 +414,24 @@ fn a_replaced_image_keeps_its_mode_attributes_and_place() {
 }
 
 #[test]
+fn a_replaced_image_gets_no_access_list_that_the_old_one_had_not() {
+    let image = Image::new();
+    let entry =
+        |tag: u16, mode: u16, id: u32| [&tag.to_le_bytes()[..], &mode.to_le_bytes(), &id.to_le_bytes()].concat();
+    let none = u32::MAX;
+    let entries = [entry(1, 7, none), entry(2, 7, 1234), entry(4, 0, none), entry(16, 7, none), entry(32, 0, none)];
+    let list = [&2_u32.to_le_bytes()[..], &entries.concat()].concat();
+    if xattr::set(image.scratch.path(), "system.posix_acl_default", &list).is_err() {
+        // A file system without access lists.
+        return;
+    }
+    fs::set_permissions(image.path(), fs::Permissions::from_mode(0o660)).unwrap();
+    image.upload(&image.path()).unwrap();
+    assert_eq!(xattr::get(image.path(), "system.posix_acl_access").unwrap(), None);
+    assert_eq!(fs::metadata(image.path()).unwrap().mode() & 0o777, 0o660);
+}
+
+#[test]
 fn a_sparse_image_stays_sparse_and_an_allocated_one_allocated() {
     let image = Image::new();
     image.upload(&image.path()).unwrap();
