@@ -229,7 +229,7 @@ impl Node {
 
     fn report(&mut self, found: Found, power: PowerState, attempts: u32) -> StatusReport {
         let now = Moment { epoch: self.clock.epoch(), time: self.clock.now() };
-        let (state, evidence) = liveness::judge(&found.reading, power, now, &self.liveness, &mut self.memory);
+        let (state, evidence) = liveness::judge(&found, power, now, &self.liveness, &mut self.memory);
         let mut report = StatusReport { attempts, ..blank_report(state, found.run) };
         report.reason = evidence.map(|evidence| evidence.to_string());
         match found.reading {
