@@ -217,3 +217,17 @@ fn a_disk_that_is_there_is_not_made_anew() {
     place.call_changing_nothing(&["disk", "create", "new", "--label", "no/slash"]).expect(2).says(&["label"]);
     place.call_changing_nothing(&["disk", "create", "no/such/place"]).expect(4).says(&["no/such/place"]);
 }
+
+#[test]
+fn a_directory_or_disk_of_somebody_elses_is_not_erased_by_a_slip() {
+    let place = Place::new();
+    place.write("new.tar.gz", &tar_gz(&[("auto_exec.sh", b"")]));
+    fs::create_dir_all(place.path("home/deep")).unwrap();
+    place.write("home/deep/thesis", b"years of work");
+    place.call(&["upload", "home", "new.tar.gz"]).expect(2).says(&["home", "\"deep\"", "--force"]);
+    assert_eq!(fs::read(place.path("home/deep/thesis")).unwrap(), b"years of work");
+    place.call(&["upload", "home", "new.tar.gz", "--force"]).expect(0);
+    assert!(!place.path("home/deep").exists());
+    // From now on it is one of ours.
+    place.call(&["upload", "home", "new.tar.gz"]).expect(0);
+}

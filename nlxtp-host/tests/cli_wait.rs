@@ -9,7 +9,7 @@ use std::process::Child;
 use std::thread;
 use std::time::Duration;
 
-use cli_support::{Finished, KINDS, Kind, Place, finished, running};
+use cli_support::{Finished, KINDS, Kind, Place, finished, running, tar_gz};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rextfv_core::ids::BootId;
@@ -115,19 +115,21 @@ fn a_reboot_is_told_by_a_second_call() {
 }
 
 #[test]
-fn a_memory_that_cannot_be_used_is_ignored() {
+fn a_file_that_is_no_memory_is_neither_used_nor_touched() {
     let place = Place::new();
     let target = place.target(Kind::Directory, "target");
     let run = target.upload_something();
     target.guest_reports(&running(&run, 1));
-    for garbage in [&b""[..], b"{", b"{\"version\":9}", &[0xff; 100_000]] {
-        place.write("memory.json", garbage);
-        let finished = target.call("status", &["--memory", "memory.json", "--json"]).expect(0);
-        assert_eq!(finished.json()["state"], "running");
-        finished.says(&["memory.json", "ignored"]);
-        // It was written anew.
-        assert_eq!(target.call("status", &["--memory", "memory.json"]).expect(0).stderr, "");
+    place.write("new.tar.gz", &tar_gz(&[("auto_exec.sh", b"")]));
+    for other in [&b""[..], b"{", b"{\"version\":9}", b"notes\n", &[0xff; 100_000]] {
+        place.write("notes", other);
+        for (verb, more) in [("status", None), ("wait", None), ("upload", Some("new.tar.gz"))] {
+            let options: Vec<&str> = more.into_iter().chain(["--memory", "notes"]).collect();
+            target.call(verb, &options).expect(2).says(&["notes", "--memory"]);
+            assert!(fs::read(place.path("notes")).unwrap() == other, "{verb}");
+        }
     }
+    assert_eq!(target.status(&[])["run_id"], run, "nothing was uploaded");
     target.call("status", &["--memory", "no/such/place"]).expect(0).says(&["cannot be remembered"]);
     target.call("status", &["--memory", "x", "--no-memory"]).expect(2);
 }

@@ -102,6 +102,11 @@ impl Failure {
         Self::failed(error, About::Archive, Some(archive))
     }
 
+    /// A failure that lies neither at the target nor at the archive.
+    pub fn other(error: Error) -> Self {
+        Self::failed(error, About::Neither, None)
+    }
+
     /// A failure to print.
     pub fn output(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use nlxtp_host::error::{Error, ErrorKind};
 use rextfv_core::entry_path::displayable;
 use rextfv_core::liveness::Memory;
 use serde::{Deserialize, Serialize};
@@ -51,7 +52,10 @@ const MOST_BYTES: u64 = 64 << 10;
 
 impl MemoryOptions {
     /// Reads what is remembered of the target.
-    pub fn load(&self, target: &Path, session: &Session) -> MemoryFile {
+    ///
+    /// # Errors
+    /// The file that the caller has chosen holds something else: it is neither used nor replaced.
+    pub fn load(&self, target: &Path, session: &Session) -> Result<MemoryFile, Error> {
         let mut file = match self.place(target) {
             Ok((path, target)) => MemoryFile { path, target, loaded: None },
             Err(reason) => {
@@ -61,16 +65,16 @@ impl MemoryOptions {
         };
         match file.read() {
             Ok(memory) => file.loaded = memory,
+            Err(error) if self.memory.is_some() => {
+                let message = "it is no file in which this program remembers runs";
+                return Err(Error::new(ErrorKind::InvalidInput, message)
+                    .with_source(error)
+                    .with_object(file.name())
+                    .with_hint("give --memory a file that nlxtp has made, or a path where there is none"));
+            }
             Err(error) => session.note(&format!("what was remembered of the run is ignored: {}: {error}", file.name())),
         }
-        file
-    }
-
-    /// Forgets what is remembered of the target: a new run begins.
-    pub fn forget(&self, target: &Path, session: &Session) {
-        if let Ok((path, target)) = self.place(target) {
-            MemoryFile { path, target, loaded: None }.remove(session);
-        }
+        Ok(file)
     }
 
     fn place(&self, target: &Path) -> Result<(Option<PathBuf>, Option<String>), String> {
@@ -123,10 +127,14 @@ impl MemoryFile {
 
     fn read(&self) -> io::Result<Option<Memory>> {
         let Some(path) = &self.path else { return Ok(None) };
-        let file = match File::open(path) {
+        // Non-blocking, should it be a FIFO.
+        let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
         let mut bytes = Vec::new();
         file.take(MOST_BYTES).read_to_end(&mut bytes)?;
         let kept: Kept = serde_json::from_slice(&bytes)?;
@@ -162,7 +170,8 @@ impl MemoryFile {
         written
     }
 
-    fn remove(&self, session: &Session) {
+    /// Forgets what is remembered: a new run begins.
+    pub fn remove(&self, session: &Session) {
         let Some(path) = &self.path else { return };
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -107,7 +107,7 @@ impl Query {
         let rules =
             LivenessRules { grace: self.grace, tomato_patience: self.tomato_patience, ..LivenessRules::default() };
         let node = open_node(&self.target, Limits::DEFAULT)?;
-        let memory = self.memory.load(&self.target, session);
+        let memory = self.memory.load(&self.target, session).map_err(Failure::other)?;
         let node = node.with_power(self.power.known()).with_liveness(rules).with_memory(memory.loaded());
         Ok((node, memory))
     }

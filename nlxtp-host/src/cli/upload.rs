@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use nlxtp_host::error::ErrorKind;
+use nlxtp_host::error::{Error, ErrorKind};
 use nlxtp_host::guest::InvokeCommand;
+use nlxtp_host::shared_directory;
 use rextfv_core::archive_rules::Lost;
+use rextfv_core::entry_path::displayable;
+use rextfv_core::layout;
 use rextfv_core::operations::{Execution, UploadReport};
 use rextfv_core::shared_directory::Representation;
 
@@ -20,7 +23,7 @@ use super::session::Session;
 use super::units::{parse_duration, show_count, show_size};
 
 const EXAMPLE: &str = "\
-The whole archive is checked first: if anything in it cannot be taken, all of that is listed and the \
+All that the target holds is replaced. The whole archive is checked first: if anything in it cannot be taken, all of that is listed and the \
 target stays as it is. The start script is executed when the guest boots (a disk, or --guest-power \
 off), by the command that --invoke gives, or by the daemon in the guest.
 
@@ -40,6 +43,10 @@ pub struct Upload {
     archive: PathBuf,
     #[command(flatten)]
     power: PowerOption,
+    /// Replace the content even of a directory or disk that does not look like one of nlXTP's: all that
+    /// it holds is gone then
+    #[arg(long)]
+    force: bool,
     /// Shell command that starts the monitor inside a running container
     #[arg(long, value_name = "COMMAND")]
     invoke: Option<String>,
@@ -57,10 +64,14 @@ pub struct Upload {
 impl Upload {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let limits = self.limits.limits();
+        let memory = self.memory.load(&self.target, session).map_err(Failure::other)?;
         let control = session.control(self.timeout);
         let mut node = open_node(&self.target, limits)?.with_links(self.links.policy()).with_power(self.power.known());
         if let Some(command) = &self.invoke {
             node = node.with_invoker(InvokeCommand::new(command));
+        }
+        if !self.force {
+            check_ours(&self.target).map_err(|error| Failure::target(error, &self.target))?;
         }
         let mut archive = archive_file::open(&self.archive, &limits, &control)?;
         let uploaded = {
@@ -69,7 +80,7 @@ impl Upload {
         };
         let stands = uploaded.as_ref().map_or_else(|error| error.kind() == ErrorKind::InvokeFailed, |_| true);
         if stands {
-            self.memory.forget(&self.target, session);
+            memory.remove(session);
         }
         let report = uploaded.map_err(|error| archive.blame(error, &self.archive, &self.target))?;
         if session.json {
@@ -81,7 +92,7 @@ impl Upload {
     }
 
     fn show(&self, report: &UploadReport, representation: Representation) -> String {
-        let shown = |path: &Path| rextfv_core::entry_path::displayable(path.as_os_str().as_encoded_bytes());
+        let shown = |path: &Path| displayable(path.as_os_str().as_encoded_bytes());
         let entries = show_count(report.entries, "entry", "entries");
         let mut text = format!("{}: {entries}, {}\n", shown(&self.target), show_size(report.bytes));
         text.push_str(&match &report.start_script {
@@ -93,6 +104,25 @@ impl Upload {
         text.push_str(&show_left_out(&report.left_out));
         text
     }
+}
+
+/// Refuses a target that holds something and nothing of nlXTP's: an upload would erase it, and the
+/// path may be a slip.
+fn check_ours(target: &Path) -> Result<(), Error> {
+    // Not bounded by the limits, which are meant for the archive.
+    let names = shared_directory::open(target)?.view()?.top_names()?;
+    let ours = |name: &Vec<u8>| {
+        layout::is_start_script(name)
+            || [layout::RUN_ID, layout::STATUS_DIRECTORY].iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+    };
+    let Some(first) = names.iter().find(|name| *name != b"lost+found") else { return Ok(()) };
+    if names.iter().any(ours) {
+        return Ok(());
+    }
+    let first = displayable(first);
+    let message = format!("it holds \"{first}\" and others that no upload has left there; an upload would erase them");
+    Err(Error::new(ErrorKind::InvalidInput, message)
+        .with_hint("check the path; to replace all that is there, say --force"))
 }
 
 fn execution_in_words(execution: Execution) -> &'static str {
