@@ -5,20 +5,26 @@
 //! use in which the guest could swap a component. Kernels without `openat2` (before 5.6, or behind
 //! a filter that denies it) get the same by going down component by component without following
 //! links; there, a mount of the same file system within the directory is not noticed.
+//!
+//! A handle stays with its directory. A guest that moves one elsewhere while the host is at work in
+//! it keeps the host at work there; it can move it only within the mount that it sees itself, and
+//! nothing that is not beneath the moved directory is reached.
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsStr};
+mod removal;
+
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::LazyLock;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag};
 use nix::unistd::{Gid, Uid, UnlinkatFlags};
 use nix::{fcntl, unistd};
@@ -26,6 +32,8 @@ use nix::{fcntl, unistd};
 use nix::sys::stat;
 use nix::sys::time::TimeSpec;
 use rextfv_core::shared_directory::Attributes;
+
+pub(crate) use removal::{Patience, UniqueNames};
 
 /// An open directory.
 #[derive(Debug)]
@@ -45,8 +53,27 @@ pub(crate) enum Found {
     Special,
 }
 
-/// Set once the kernel has said that it has no `openat2`.
-static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
+/// Whether the kernel has `openat2` and lets this process use it. It is asked once, about a path that
+/// no guest has to do with: what a shared directory answers must never lead to the weaker way.
+static OPENAT2: LazyLock<bool> = LazyLock::new(|| {
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC);
+    // EPERM: what a filter for system calls answers.
+    !matches!(fcntl::openat2(AT_FDCWD, c"/", how), Err(Errno::ENOSYS | Errno::EPERM))
+});
+
+fn has_openat2() -> bool {
+    #[cfg(test)]
+    if tests::WITHOUT_OPENAT2.get() {
+        return false;
+    }
+    *OPENAT2
+}
+
+/// Entries of one directory that are looked at before a guest that adds to it meanwhile is given up.
+const MOST_ENTRIES_READ: u64 = 1 << 26;
+
+/// Times that a path is resolved anew because something was renamed just then.
+const MOST_RESOLUTIONS: u32 = 100;
 
 impl Directory {
     /// Opens a directory by a path that the *host* controls; links in it are followed.
@@ -68,7 +95,7 @@ impl Directory {
         let status = stat::fstat(&named)?;
         Ok(match kind(&status) {
             SFlag::S_IFREG => Found::File(reopen(&named, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?.into(), status),
-            SFlag::S_IFDIR => Found::Directory(Self(reopen(&named, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?), status),
+            SFlag::S_IFDIR => Found::Directory(Self(open_itself(named.as_fd())?), status),
             SFlag::S_IFLNK => {
                 let target = fcntl::readlinkat(&named, OsStr::new(""))?;
                 Found::Symlink(target.as_bytes().to_vec(), status)
@@ -79,10 +106,10 @@ impl Directory {
 
     /// Whether there is something of this name in the directory.
     pub fn has(&self, name: &[u8]) -> io::Result<bool> {
-        match stat::fstatat(&self.0, OsStr::from_bytes(name), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        match self.resolve(name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC) {
             Ok(_) => Ok(true),
-            Err(Errno::ENOENT) => Ok(false),
-            Err(errno) => Err(errno.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -94,14 +121,16 @@ impl Directory {
     /// The same of those names that are wanted.
     pub fn names_where(&self, limit: usize, wanted: impl Fn(&[u8]) -> bool) -> io::Result<Vec<Vec<u8>>> {
         // A handle of its own: the position in a directory belongs to the handle.
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut directory = Dir::from_fd(fcntl::openat(&self.0, c".", flags, Mode::empty())?)?;
+        let mut directory = Dir::from_fd(open_itself(self.0.as_fd())?)?;
         let mut names = Vec::new();
-        for entry in directory.iter() {
+        for (read, entry) in (0..).zip(directory.iter()) {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if names.len() >= limit {
                 break;
+            }
+            if read >= MOST_ENTRIES_READ {
+                return Err(io::Error::other("a directory has too many entries, or goes on and on"));
             }
             if name != b"." && name != b".." && wanted(name) {
                 names.push(name.to_vec());
@@ -118,13 +147,22 @@ impl Directory {
     }
 
     /// Makes a new directory in this one.
-    pub fn create_directory(&self, name: &[u8]) -> io::Result<()> {
-        Ok(stat::mkdirat(&self.0, OsStr::from_bytes(name), Mode::from_bits_truncate(0o700))?)
+    pub fn create_directory(&self, name: &[u8], mode: u32) -> io::Result<()> {
+        Ok(stat::mkdirat(&self.0, OsStr::from_bytes(name), Mode::from_bits_truncate(mode))?)
     }
 
-    /// Makes a new symbolic link in this directory.
-    pub fn create_symlink(&self, name: &[u8], target: &[u8]) -> io::Result<()> {
-        Ok(unistd::symlinkat(OsStr::from_bytes(target), &self.0, OsStr::from_bytes(name))?)
+    /// Makes a new symbolic link in this directory, and gives it to its owner.
+    pub fn create_symlink(&self, name: &[u8], target: &[u8], owner: Option<(Uid, Gid)>) -> io::Result<()> {
+        unistd::symlinkat(OsStr::from_bytes(target), &self.0, OsStr::from_bytes(name))?;
+        let Some((user, group)) = owner else { return Ok(()) };
+        // There is no way to make a link and hold it: what has the name now may be another file,
+        // which must not be given away.
+        let link = self.resolve(name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)?;
+        let status = stat::fstat(&link)?;
+        if kind(&status) != SFlag::S_IFLNK || status.st_nlink != 1 || !may_be_given(&status, user) {
+            return Err(replaced());
+        }
+        Ok(unistd::fchownat(&link, c"", Some(user), Some(group), AtFlags::AT_EMPTY_PATH)?)
     }
 
     /// Makes another name, in this directory, of `existing` in `from`.
@@ -135,11 +173,25 @@ impl Directory {
 
     /// Moves an entry of this directory into another one, where nothing of the name may be.
     pub fn rename_new(&self, name: &[u8], to: &Self, new_name: &[u8]) -> io::Result<()> {
+        match self.rename_as_it_is(name, to, new_name) {
+            Err(Errno::EACCES) => {}
+            other => return Ok(other?),
+        }
+        // Moving a directory changes its "..": who is not root must be allowed to write to it.
+        let moved = self.resolve(name, PINNED_DIRECTORY)?;
+        let mode = Mode::from_bits_truncate(stat::fstat(&moved)?.st_mode & 0o7777);
+        change_mode(&moved, mode | Mode::S_IRWXU)?;
+        let outcome = self.rename_as_it_is(name, to, new_name);
+        change_mode(&moved, mode)?;
+        Ok(outcome?)
+    }
+
+    fn rename_as_it_is(&self, name: &[u8], to: &Self, new_name: &[u8]) -> Result<(), Errno> {
         let (name, new_name) = (OsStr::from_bytes(name), OsStr::from_bytes(new_name));
         match fcntl::renameat2(&self.0, name, &to.0, new_name, RenameFlags::RENAME_NOREPLACE) {
             // Not every file system has it. Nothing but a guest's own mischief is replaced then.
-            Err(Errno::EINVAL | Errno::ENOSYS) => Ok(fcntl::renameat(&self.0, name, &to.0, new_name)?),
-            other => Ok(other?),
+            Err(Errno::EINVAL | Errno::ENOSYS) => fcntl::renameat(&self.0, name, &to.0, new_name),
+            other => other,
         }
     }
 
@@ -153,71 +205,18 @@ impl Directory {
         Ok(unistd::unlinkat(&self.0, OsStr::from_bytes(name), UnlinkatFlags::RemoveDir)?)
     }
 
-    /// Removes whatever has this name: a file, or a directory and all that it holds.
-    ///
-    /// Depth costs nothing, because subdirectories are first moved up into the directory itself. A
-    /// guest that keeps adding entries is given up on in the end.
-    pub fn remove_tree(&self, name: &[u8]) -> io::Result<()> {
-        let Some(top) = self.remove_unless_directory(name)? else { return Ok(()) };
-        let mut unique = 0;
-        for _ in 0..MOST_REMOVAL_BATCHES {
-            let children = top.names(REMOVAL_BATCH)?;
-            if children.is_empty() {
-                match self.remove_empty_directory(name) {
-                    Err(error) if error.raw_os_error() == Some(libc::ENOTEMPTY) => continue,
-                    other => return other,
-                }
-            }
-            for child in children {
-                let Some(directory) = top.remove_unless_directory(&child)? else { continue };
-                for grandchild in directory.names(REMOVAL_BATCH)? {
-                    if directory.remove_unless_directory(&grandchild)?.is_some() {
-                        directory.move_under_free_name(&grandchild, &top, &mut unique)?;
-                    }
-                }
-                match top.remove_empty_directory(&child) {
-                    // It held more than a batch, or the guest has added something.
-                    Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::ENOENT)) => {}
-                    other => other?,
-                }
-            }
-        }
-        Err(Errno::ENOTEMPTY.into())
-    }
-
-    /// Removes an entry, but for a directory, which is opened instead.
-    fn remove_unless_directory(&self, name: &[u8]) -> io::Result<Option<Self>> {
-        match self.remove_file(name) {
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EISDIR | libc::EPERM)) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => return other.map(|()| None),
-        }
-        match self.directory(name) {
-            Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
-                let mode = Mode::from_bits_truncate(0o700);
-                stat::fchmodat(&self.0, OsStr::from_bytes(name), mode, FchmodatFlags::NoFollowSymlink)?;
-                self.directory(name).map(Some)
-            }
-            other => other.map(Some),
-        }
-    }
-
-    /// Moves an entry into another directory under a name that is free there. `unique` is what was
-    /// last used in such a name.
-    pub fn move_under_free_name(&self, name: &[u8], to: &Self, unique: &mut u64) -> io::Result<()> {
-        for _ in 0..MOST_NAMES_TRIED {
-            *unique += 1;
-            match self.rename_new(name, to, format!("{unique:x}").as_bytes()) {
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                other => return other,
-            }
-        }
-        Err(Errno::EEXIST.into())
-    }
-
-    /// Gives the directory its mode and time, and its owner if that is to be another one.
+    /// Gives a directory that this process has made its mode and time, and its owner if that is to
+    /// be another one.
     pub fn set_attributes(&self, attributes: Attributes, owner: Option<(Uid, Gid)>) -> io::Result<()> {
+        if let Some((user, _)) = owner {
+            // By its name it was found again, and it may be another one, which must not be given
+            // away. A guest cannot move one here that is root's and that only root may write to.
+            let status = stat::fstat(&self.0)?;
+            let ours = Uid::from_raw(status.st_uid) == user || status.st_mode & 0o077 == 0;
+            if !ours || !may_be_given(&status, user) {
+                return Err(replaced());
+            }
+        }
         set_attributes(self.0.as_fd(), attributes, owner)
     }
 
@@ -246,26 +245,23 @@ impl Directory {
     }
 
     fn resolve(&self, path: &[u8], flags: OFlag) -> io::Result<OwnedFd> {
-        if !NO_OPENAT2.load(Ordering::Relaxed) {
+        if !has_openat2() {
+            return resolve_stepwise(self.0.as_fd(), path, flags);
+        }
+        for _ in 1..MOST_RESOLUTIONS {
             match resolve_at_once(self.0.as_fd(), path, flags) {
-                // EPERM: what a filter for system calls answers. On a kernel with openat2 the way
-                // component by component then says so again.
-                Err(Errno::ENOSYS | Errno::EPERM) => NO_OPENAT2.store(true, Ordering::Relaxed),
+                // The kernel could not tell whether it was led out, because something was moved.
+                Err(Errno::EAGAIN) => {}
                 other => return Ok(other?),
             }
         }
-        resolve_stepwise(self.0.as_fd(), path, flags)
+        Ok(resolve_at_once(self.0.as_fd(), path, flags)?)
     }
 }
 
-/// Names that are removed before the directory is read again.
-const REMOVAL_BATCH: usize = 10_000;
-
-/// Batches after which a directory that a guest keeps filling is given up.
-const MOST_REMOVAL_BATCHES: u32 = 10_000;
-
-/// Names tried before a guest that takes each of them is given up.
-const MOST_NAMES_TRIED: u32 = 1000;
+/// Only names a directory, which need not be readable.
+const PINNED_DIRECTORY: OFlag =
+    OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 fn resolve_at_once(directory: BorrowedFd<'_>, path: &[u8], flags: OFlag) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlag::RESOLVE_BENEATH
@@ -277,7 +273,9 @@ fn resolve_at_once(directory: BorrowedFd<'_>, path: &[u8], flags: OFlag) -> Resu
 }
 
 fn resolve_stepwise(directory: BorrowedFd<'_>, path: &[u8], flags: OFlag) -> io::Result<OwnedFd> {
-    let step = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    if path == b"." {
+        return Ok(fcntl::openat(directory, c".", flags, Mode::empty())?);
+    }
     let device = stat::fstat(directory)?.st_dev;
     let same_device = |fd: OwnedFd| -> io::Result<OwnedFd> {
         if stat::fstat(&fd)?.st_dev == device { Ok(fd) } else { Err(Errno::EXDEV.into()) }
@@ -290,16 +288,52 @@ fn resolve_stepwise(directory: BorrowedFd<'_>, path: &[u8], flags: OFlag) -> io:
         }
         let last = components.peek().is_none();
         let at = here.as_ref().map_or(directory, AsFd::as_fd);
-        let flags = if last { flags | OFlag::O_NOFOLLOW } else { step };
+        let flags = if last { flags | OFlag::O_NOFOLLOW } else { PINNED_DIRECTORY };
         here = Some(same_device(fcntl::openat(at, OsStr::from_bytes(component), flags, Mode::empty())?)?);
     }
     here.ok_or_else(|| Errno::EINVAL.into())
 }
 
-/// Opens what a handle names, for real. The handle pins the entry, so it is still what it was.
+/// Opens the file that a handle names, for real. The handle pins it, so it is still what it was.
 fn reopen(named: &OwnedFd, flags: OFlag) -> io::Result<OwnedFd> {
-    let path = CString::new(format!("/proc/self/fd/{}", named.as_raw_fd()))?;
-    Ok(fcntl::open(path.as_c_str(), flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY, Mode::empty())?)
+    match fcntl::open(magic_link(named).as_str(), flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY, Mode::empty()) {
+        // The link itself is always there; this must not look as if the file had vanished.
+        Err(Errno::ENOENT) => Err(no_proc()),
+        other => Ok(other?),
+    }
+}
+
+/// Opens a directory once more, as a handle with a position of its own.
+fn open_itself(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(fcntl::openat(directory, c".", flags, Mode::empty())?)
+}
+
+/// Changes the mode of what a handle names, which `fchmod` does not do.
+fn change_mode(named: &OwnedFd, mode: Mode) -> io::Result<()> {
+    match stat::fchmodat(AT_FDCWD, magic_link(named).as_str(), mode, FchmodatFlags::FollowSymlink) {
+        Err(Errno::ENOENT) => Err(no_proc()),
+        other => Ok(other?),
+    }
+}
+
+fn magic_link(named: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", named.as_raw_fd())
+}
+
+fn no_proc() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "/proc is needed and is not mounted")
+}
+
+fn replaced() -> io::Error {
+    io::Error::other("the guest has put something else in its place")
+}
+
+/// Whether something that must be of this process's making can be: it is this process's still, or
+/// the receiver's already.
+fn may_be_given(status: &FileStat, to: Uid) -> bool {
+    let user = Uid::from_raw(status.st_uid);
+    user == unistd::geteuid() || user == to
 }
 
 /// The type bits of a mode.
@@ -321,15 +355,6 @@ pub(crate) fn set_attributes(fd: BorrowedFd<'_>, attributes: Attributes, owner: 
     stat::fchmod(fd, Mode::from_bits_truncate(attributes.mode & 0o777))?;
     let time = TimeSpec::new(attributes.modified, 0);
     Ok(stat::futimens(fd, &time, &time)?)
-}
-
-/// Gives a symbolic link another owner.
-pub(crate) fn set_link_owner(directory: &Directory, name: &[u8], owner: Option<(Uid, Gid)>) -> io::Result<()> {
-    if let Some((user, group)) = owner {
-        let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-        unistd::fchownat(&directory.0, OsStr::from_bytes(name), Some(user), Some(group), flags)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

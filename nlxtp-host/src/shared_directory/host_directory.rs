@@ -97,6 +97,8 @@ enum EntryFailure {
     Gone,
     /// It is there, and cannot be had.
     LeftOut(LeftOutReason),
+    /// It cannot be had just now.
+    Busy(io::Error),
     /// The operating system failed otherwise.
     Failed(io::Error),
 }
@@ -108,11 +110,24 @@ impl From<io::Error> for EntryFailure {
             Some(libc::EXDEV) => Self::LeftOut(LeftOutReason::OtherFileSystem),
             // A component became a link between two looks.
             Some(libc::ELOOP) => Self::Gone,
-            // EAGAIN: the guest holds a lease on it, and opening it would have to wait.
-            Some(libc::EACCES | libc::EPERM | libc::EIO | libc::ENXIO | libc::ENAMETOOLONG | libc::EAGAIN) => {
+            // A guest's lease on it, or something was moved just then.
+            Some(libc::EAGAIN | libc::ETXTBSY) => Self::Busy(error),
+            Some(libc::EACCES | libc::EPERM | libc::EIO | libc::ENXIO | libc::ENAMETOOLONG) => {
                 Self::LeftOut(LeftOutReason::Unreadable)
             }
             _ => Self::Failed(error),
+        }
+    }
+}
+
+impl EntryFailure {
+    /// Why a walk leaves the entry out, if it can go on.
+    fn reason(self, path: &EntryPath) -> Result<LeftOutReason> {
+        match self {
+            Self::Gone => Ok(LeftOutReason::Vanished),
+            Self::LeftOut(reason) => Ok(reason),
+            Self::Busy(_) => Ok(LeftOutReason::Unreadable),
+            Self::Failed(error) => Err(read_error(path, error)),
         }
     }
 }
@@ -126,7 +141,14 @@ fn file_size(status: &FileStat) -> u64 {
 }
 
 fn read_error(path: &EntryPath, error: io::Error) -> Error {
-    Error::io("read the shared directory", error).with_object(path.to_string())
+    let error = match error.raw_os_error() {
+        // A guest's lock on a part of the file; a file that was removed on a network file system.
+        Some(libc::EAGAIN | libc::ESTALE) => {
+            Error::new(ErrorKind::Changing, "the guest is just changing it").with_source(error)
+        }
+        _ => Error::io("read the shared directory", error),
+    };
+    error.with_object(path.to_string())
 }
 
 impl HostView {
@@ -142,22 +164,34 @@ impl HostView {
             Err(EntryFailure::LeftOut(reason)) => Err(Error::new(ErrorKind::ReadOnly, "it cannot be read")
                 .with_source(reason)
                 .with_object(path.to_string())),
-            Err(EntryFailure::Failed(error)) => Err(read_error(path, error)),
+            Err(EntryFailure::Busy(error) | EntryFailure::Failed(error)) => Err(read_error(path, error)),
         }
-    }
-
-    /// The names in a directory, if there are no more than `left`, from which they are taken off.
-    fn names(&self, directory: &Directory, path: &EntryPath, left: &mut u64) -> Result<Vec<Vec<u8>>> {
-        let limit = usize::try_from(*left).unwrap_or(usize::MAX);
-        let names = directory.names(limit.saturating_add(1)).map_err(|error| read_error(path, error))?;
-        *left = left.checked_sub(names.len() as u64).ok_or_else(|| too_many(self.limits.entries))?;
-        Ok(names)
     }
 }
 
-fn too_many(limit: u64) -> Error {
-    Error::new(ErrorKind::Refused, format!("the shared directory holds more than {limit} entries"))
-        .with_hint("remove what is not needed inside the guest, or raise the limit")
+/// Counts the names that a look at a directory has met against the limit, those that are still to be
+/// dealt with among them: many full directories within each other must not fill the memory.
+struct NameBudget {
+    left: usize,
+    limit: u64,
+}
+
+impl NameBudget {
+    fn new(limit: u64) -> Self {
+        Self { left: usize::try_from(limit).unwrap_or(usize::MAX), limit }
+    }
+
+    /// The names in a directory, if they are not too many.
+    fn names(&mut self, directory: &Directory) -> io::Result<Result<Vec<Vec<u8>>>> {
+        let names = directory.names(self.left.saturating_add(1))?;
+        let Some(left) = self.left.checked_sub(names.len()) else {
+            let message = format!("the shared directory holds more than {} entries", self.limit);
+            return Ok(Err(Error::new(ErrorKind::Refused, message)
+                .with_hint("remove what is not needed inside the guest, or raise the limit")));
+        };
+        self.left = left;
+        Ok(Ok(names))
+    }
 }
 
 impl View for HostView {
@@ -191,7 +225,7 @@ impl View for HostView {
     }
 
     fn top_names(&mut self) -> Result<Vec<Vec<u8>>> {
-        self.names(&self.root, &EntryPath::root(), &mut self.limits.entries.clone())
+        NameBudget::new(self.limits.entries).names(&self.root).map_err(|error| read_error(&EntryPath::root(), error))?
     }
 
     fn walk(&mut self, visitor: &mut dyn Visitor<Error = Error>) -> Result<()> {
@@ -200,10 +234,10 @@ impl View for HostView {
             path: EntryPath,
             names: std::vec::IntoIter<Vec<u8>>,
         }
-        // Counted before they are visited: the names of all open levels are in memory at once.
-        let mut left = self.limits.entries;
-        let own = self.root.directory(b".").map_err(|error| read_error(&EntryPath::root(), error))?;
-        let names = self.names(&own, &EntryPath::root(), &mut left)?.into_iter();
+        let mut budget = NameBudget::new(self.limits.entries);
+        let failed_at_top = |error| read_error(&EntryPath::root(), error);
+        let own = self.root.directory(b".").map_err(failed_at_top)?;
+        let names = budget.names(&own).map_err(failed_at_top)??.into_iter();
         let mut levels = vec![Level { directory: own, path: EntryPath::root(), names }];
         while let Some(level) = levels.last_mut() {
             let Some(name) = level.names.next() else {
@@ -217,15 +251,10 @@ impl View for HostView {
             };
             let found = match level.directory.find(&name).map_err(EntryFailure::from) {
                 Ok(found) => found,
-                Err(EntryFailure::Gone) => {
-                    leave_out(path.to_string(), LeftOutReason::Vanished)?;
+                Err(failure) => {
+                    leave_out(path.to_string(), failure.reason(&path)?)?;
                     continue;
                 }
-                Err(EntryFailure::LeftOut(reason)) => {
-                    leave_out(path.to_string(), reason)?;
-                    continue;
-                }
-                Err(EntryFailure::Failed(error)) => return Err(read_error(&path, error)),
             };
             match found {
                 Found::Special => leave_out(path.to_string(), LeftOutReason::Special)?,
@@ -242,8 +271,14 @@ impl View for HostView {
                         leave_out(path.to_string(), LeftOutReason::TooDeep)?;
                         continue;
                     }
+                    let names = match budget.names(&directory).map_err(EntryFailure::from) {
+                        Ok(names) => names?.into_iter(),
+                        Err(failure) => {
+                            leave_out(path.to_string(), failure.reason(&path)?)?;
+                            continue;
+                        }
+                    };
                     visitor.directory(&entry(path.clone(), EntryKind::Directory, 0, &status))?;
-                    let names = self.names(&directory, &path, &mut left)?.into_iter();
                     levels.push(Level { directory, path, names });
                 }
             }

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -19,7 +19,7 @@ use rextfv_core::ids::RunId;
 use rextfv_core::layout::{self, STAGING_DIRECTORY};
 use rextfv_core::shared_directory::{Attributes, Content, Replacement};
 
-use super::beneath::{Directory, Found, set_attributes, set_link_owner};
+use super::beneath::{Directory, Found, Patience, UniqueNames, set_attributes};
 use crate::error::{Error, ErrorKind, Result};
 
 const STAGING: &[u8] = STAGING_DIRECTORY.as_bytes();
@@ -31,6 +31,12 @@ const COMMIT: &[u8] = b"commit";
 const READY: &[u8] = b"ready";
 /// The old content.
 const OLD: &[u8] = b"old";
+
+/// What the staging directory lets others do: see what is in it, as far as they know the names. The
+/// guest's monitor must be able to, and it may be another user.
+const STAGING_MODE: u32 = 0o711;
+/// What directories of the new content let others do before they are complete.
+const PRIVATE_MODE: u32 = 0o700;
 
 /// Bytes that are copied at once.
 const COPY_BYTES: usize = 256 * 1024;
@@ -46,6 +52,8 @@ pub(super) struct Staging {
     directories: Vec<(EntryPath, Attributes)>,
     /// The directory of the last file: most files come in runs.
     parent: Option<(EntryPath, Directory)>,
+    /// Bytes that may still be written: a guest can make what is to be copied longer.
+    bytes_left: u64,
     buffer: Vec<u8>,
     committed: bool,
     _lock: Flock<OwnedFd>,
@@ -60,16 +68,17 @@ impl Staging {
                 .with_hint("wait for it to end and try again")
         })?;
         let doing = |error| Error::io("prepare the upload", error).with_object(STAGING_DIRECTORY);
-        if let Some(staging) = existing(&root).map_err(doing)? {
-            roll_forward(&root, &staging)?;
+        let mut patience = Patience::of_an_upload();
+        if let Some(staging) = root.remove_unless_directory(STAGING).map_err(doing)? {
+            roll_forward(&root, &staging, &mut patience)?;
             drop(staging);
-            root.remove_tree(STAGING).map_err(doing)?;
+            root.remove_tree(STAGING, &mut patience).map_err(doing)?;
         }
         // Leftovers may have taken the space.
         check_space(&root, manifest)?;
-        root.create_directory(STAGING).map_err(doing)?;
+        root.create_directory(STAGING, STAGING_MODE).map_err(doing)?;
         let staging = root.directory(STAGING).map_err(doing)?;
-        staging.create_directory(NEW).map_err(doing)?;
+        staging.create_directory(NEW, PRIVATE_MODE).map_err(doing)?;
         let new = staging.directory(NEW).map_err(doing)?;
         let owner = root.owner().map_err(doing)?;
         let owner = (geteuid().is_root() && owner != (Uid::from_raw(0), Gid::from_raw(0))).then_some(owner);
@@ -80,6 +89,7 @@ impl Staging {
             owner,
             directories: Vec::new(),
             parent: None,
+            bytes_left: manifest.total_bytes,
             buffer: vec![0; COPY_BYTES],
             committed: false,
             _lock: lock,
@@ -161,53 +171,50 @@ fn check_space(root: &Directory, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-fn existing(root: &Directory) -> io::Result<Option<Directory>> {
-    match root.directory(STAGING) {
-        Ok(staging) => Ok(Some(staging)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        // Not a directory: a guest's mischief.
-        Err(_) => root.remove_tree(STAGING).map(|()| None),
-    }
-}
-
 /// Finishes an upload that was cut off after it counted, unless somebody is just at it.
 ///
 /// A view goes on if this fails: there is then no start script, and the status tells what there is.
 pub(super) fn recover_if_idle(root: &Directory) {
-    let Ok(staging) = root.directory(STAGING) else { return };
-    let counts = |name| staging.has(name).unwrap_or(false);
-    if !counts(COMMIT) && !counts(READY) {
+    let counts = |staging: &Directory| [COMMIT, READY].iter().any(|name| staging.has(name).unwrap_or(false));
+    if !root.directory(STAGING).is_ok_and(|staging| counts(&staging)) {
         return;
     }
-    if let Ok(Some(_lock)) = lock(root) {
-        let _ = roll_forward(root, &staging).and_then(|()| {
-            root.remove_tree(STAGING).map_err(|error| Error::io("finish an upload that was cut off", error))
-        });
+    let Ok(Some(_lock)) = lock(root) else { return };
+    // Looked for once more: before there was the lock, it may have been another upload's.
+    let Ok(staging) = root.directory(STAGING) else { return };
+    if counts(&staging) {
+        let mut patience = Patience::of_a_view();
+        if roll_forward(root, &staging, &mut patience).is_ok() {
+            let _ = root.remove_tree(STAGING, &mut patience);
+        }
     }
 }
 
 /// Steps 3 to 6: from new content that counts to new content in its place.
-fn roll_forward(root: &Directory, staging: &Directory) -> Result<()> {
+///
+/// What is in the staging directory and cannot be of our making is removed: it must not stand in the
+/// way of all uploads to come.
+fn roll_forward(root: &Directory, staging: &Directory, patience: &mut Patience) -> Result<()> {
     let doing = |error| Error::io("put the new content in its place", error);
-    let mut swap = Swap { root, staging, unique: 0 };
-    if staging.has(COMMIT).map_err(doing)? {
+    let mut swap = Swap { root, staging, patience, unique: UniqueNames::new().map_err(doing)? };
+    if staging.remove_unless_directory(COMMIT).map_err(doing)?.is_some() {
+        staging.remove_tree(READY, swap.patience).map_err(doing)?;
         swap.move_old(layout::is_start_script).map_err(doing)?;
         root.flush_file_system().map_err(doing)?;
         swap.move_old(|name| name != STAGING).map_err(doing)?;
         staging.rename_new(COMMIT, staging, READY).map_err(doing)?;
         root.flush_file_system().map_err(doing)?;
     }
-    if staging.has(READY).map_err(doing)? {
-        let ready = staging.directory(READY).map_err(doing)?;
+    if let Some(ready) = staging.remove_unless_directory(READY).map_err(doing)? {
         swap.put_new(&ready, |name| name == layout::RUN_ID.as_bytes()).map_err(doing)?;
         swap.put_new(&ready, |name| !layout::is_start_script(name)).map_err(doing)?;
         // Leftovers do no harm; the next upload tries again.
-        let _ = staging.remove_tree(OLD);
+        let _ = staging.remove_tree(OLD, swap.patience);
         root.flush_file_system().map_err(doing)?;
         // The preferred start script last.
         swap.put_new(&ready, |name| name != layout::START_SCRIPT.as_bytes()).map_err(doing)?;
         swap.put_new(&ready, |_| true).map_err(doing)?;
-        staging.remove_tree(READY).map_err(doing)?;
+        staging.remove_tree(READY, swap.patience).map_err(doing)?;
     }
     Ok(())
 }
@@ -216,40 +223,42 @@ fn roll_forward(root: &Directory, staging: &Directory) -> Result<()> {
 struct Swap<'a> {
     root: &'a Directory,
     staging: &'a Directory,
-    unique: u64,
+    patience: &'a mut Patience,
+    unique: UniqueNames,
 }
 
 /// Entries that are moved before the directory is read again.
 const BATCH: usize = 10_000;
 
-/// Batches, and entries in the way of one name, after which a guest that keeps making entries is
-/// given up.
-const MOST_TRIES: u32 = 10_000;
-
 impl Swap<'_> {
     /// Moves what is wanted from the top out of the way.
     fn move_old(&mut self, wanted: impl Fn(&[u8]) -> bool) -> io::Result<()> {
-        let old = self.old()?;
-        for _ in 0..MOST_TRIES {
+        loop {
             let names = self.root.names_where(BATCH, &wanted)?;
             if names.is_empty() {
                 return Ok(());
             }
+            self.patience.spend_pass()?;
+            // Each time anew: nothing can be moved into a directory that the guest has removed.
+            let old = self.old()?;
             for name in names {
+                self.patience.spend()?;
                 self.root.move_under_free_name(&name, &old, &mut self.unique)?;
             }
         }
-        Err(Errno::ENOTEMPTY.into())
     }
 
-    /// Moves what is wanted of the new content to the top.
+    /// Moves what is wanted of the new content to the top. A guest may have put the staging
+    /// directory's own name among it, which cannot be moved there.
     fn put_new(&mut self, ready: &Directory, wanted: impl Fn(&[u8]) -> bool) -> io::Result<()> {
-        for _ in 0..MOST_TRIES {
-            let names = ready.names_where(BATCH, &wanted)?;
+        loop {
+            let names = ready.names_where(BATCH, |name| name != STAGING && wanted(name))?;
             if names.is_empty() {
                 return Ok(());
             }
+            self.patience.spend_pass()?;
             for name in names {
+                self.patience.spend()?;
                 match ready.rename_new(&name, self.root, &name) {
                     // What stands in the way was made by the guest, meanwhile; then once more.
                     Err(error) if is_in_the_way(&error) => {
@@ -259,14 +268,14 @@ impl Swap<'_> {
                 }
             }
         }
-        Err(Errno::ENOTEMPTY.into())
     }
 
     fn old(&self) -> io::Result<Directory> {
-        match self.staging.create_directory(OLD) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => self.staging.directory(OLD),
+        if let Some(old) = self.staging.remove_unless_directory(OLD)? {
+            return Ok(old);
         }
+        self.staging.create_directory(OLD, PRIVATE_MODE)?;
+        self.staging.directory(OLD)
     }
 }
 
@@ -279,7 +288,7 @@ impl Replacement for Staging {
 
     fn directory(&mut self, path: &EntryPath, attributes: Attributes) -> Result<()> {
         let (parent, name) = self.parent(path)?;
-        parent.create_directory(name).map_err(|error| writing(path, error))?;
+        parent.create_directory(name, PRIVATE_MODE).map_err(|error| writing(path, error))?;
         self.directories.push((path.clone(), attributes));
         Ok(())
     }
@@ -305,27 +314,30 @@ impl Replacement for Staging {
             let message = format!("the content is {written} bytes long and not {size}");
             return Err(Error::new(ErrorKind::BadArchive, message).with_object(path.to_string()));
         }
+        self.bytes_left = self.bytes_left.saturating_sub(written);
         self.finish_file(&file, path, attributes)
     }
 
     fn copy(&mut self, path: &EntryPath, existing: &EntryPath, attributes: Attributes) -> Result<()> {
-        let Found::File(mut source, _) =
-            self.new.find(existing.as_bytes()).map_err(|error| writing(existing, error))?
+        let Found::File(source, _) = self.new.find(existing.as_bytes()).map_err(|error| writing(existing, error))?
         else {
             return Err(
                 Error::new(ErrorKind::Changing, "it vanished from the upload").with_object(existing.to_string())
             );
         };
         let mut file = self.create_file(path)?;
-        io::copy(&mut source, &mut file).map_err(|error| writing(path, error))?;
+        let copied = io::copy(&mut source.take(self.bytes_left.saturating_add(1)), &mut file)
+            .map_err(|error| writing(path, error))?;
+        self.bytes_left = self.bytes_left.checked_sub(copied).ok_or_else(|| {
+            Error::new(ErrorKind::Changing, "it grew during the upload").with_object(existing.to_string())
+        })?;
         self.finish_file(&file, path, attributes)
     }
 
     fn symlink(&mut self, path: &EntryPath, target: &[u8]) -> Result<()> {
         let owner = self.owner;
         let (parent, name) = self.parent(path)?;
-        parent.create_symlink(name, target).map_err(|error| writing(path, error))?;
-        set_link_owner(parent, name, owner).map_err(|error| writing(path, error))
+        parent.create_symlink(name, target, owner).map_err(|error| writing(path, error))
     }
 
     fn hard_link(&mut self, path: &EntryPath, existing: &EntryPath) -> Result<()> {
@@ -352,8 +364,9 @@ impl Replacement for Staging {
         self.staging.rename_new(NEW, &self.staging, COMMIT).map_err(doing)?;
         self.committed = true;
         self.root.flush_file_system().map_err(doing)?;
-        roll_forward(&self.root, &self.staging)?;
-        self.root.remove_tree(STAGING).map_err(|error| Error::io("tidy up after the upload", error))?;
+        let mut patience = Patience::of_an_upload();
+        roll_forward(&self.root, &self.staging, &mut patience)?;
+        self.root.remove_tree(STAGING, &mut patience).map_err(|error| Error::io("tidy up after the upload", error))?;
         self.root.flush_file_system().map_err(doing)
     }
 }
@@ -362,7 +375,7 @@ impl Drop for Staging {
     fn drop(&mut self) {
         if !self.committed {
             // What is left does no harm; the next upload tries again.
-            let _ = self.root.remove_tree(STAGING);
+            let _ = self.root.remove_tree(STAGING, &mut Patience::of_an_upload());
         }
     }
 }

@@ -1,0 +1,163 @@
+//! Moving things out of the way and removing them, in a directory that a guest may fill meanwhile.
+
+use std::io;
+
+use nix::errno::Errno;
+use nix::sys::stat::{self, Mode};
+use nix::unistd::geteuid;
+
+use super::{Directory, PINNED_DIRECTORY, change_mode};
+
+/// Names that are read at once.
+const BATCH: usize = 10_000;
+
+/// Names tried before a guest that takes each of them is given up.
+const MOST_NAMES_TRIED: u32 = 100;
+
+/// Looks at one name, each of which shows something else there, before a guest is given up.
+const MOST_LOOKS: u32 = 100;
+
+/// How many entries somebody is willing to deal with before a guest that adds more and more of them
+/// is given up.
+#[derive(Debug)]
+pub(crate) struct Patience(u64);
+
+impl Patience {
+    /// For an upload, which must come to an end one way or the other.
+    pub const fn of_an_upload() -> Self {
+        Self(10_000_000)
+    }
+
+    /// For a look at the directory, which only tidies up in passing.
+    pub const fn of_a_view() -> Self {
+        Self(200_000)
+    }
+
+    /// Notes that one more entry is dealt with.
+    pub fn spend(&mut self) -> io::Result<()> {
+        self.spend_some(1)
+    }
+
+    /// Notes that a directory is gone through once more. A guest can see to it that nothing is
+    /// achieved by that, so it costs more than an entry.
+    pub fn spend_pass(&mut self) -> io::Result<()> {
+        self.spend_some(100)
+    }
+
+    fn spend_some(&mut self, cost: u64) -> io::Result<()> {
+        let left = self.0.checked_sub(cost);
+        self.0 = left.ok_or_else(|| io::Error::other("the guest makes more and more entries"))?;
+        Ok(())
+    }
+}
+
+/// Names that nobody else uses.
+#[derive(Debug)]
+pub(crate) struct UniqueNames(u128);
+
+impl UniqueNames {
+    /// Begins anywhere: neither a guest nor an upload that was cut off has used these names.
+    pub fn new() -> io::Result<Self> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(Self(u128::from_le_bytes(bytes)))
+    }
+
+    fn next(&mut self) -> String {
+        self.0 = self.0.wrapping_add(1);
+        format!("{:032x}", self.0)
+    }
+}
+
+impl Directory {
+    /// Removes whatever has this name: a file, or a directory and all that it holds.
+    ///
+    /// Depth costs nothing, because subdirectories are first moved up into the directory itself.
+    pub fn remove_tree(&self, name: &[u8], patience: &mut Patience) -> io::Result<()> {
+        let mut unique = UniqueNames::new()?;
+        while let Some(top) = self.remove_unless_directory(name)? {
+            patience.spend_pass()?;
+            for child in if_there(top.names(BATCH))? {
+                patience.spend()?;
+                let Some(directory) = top.remove_unless_directory(&child)? else { continue };
+                for grandchild in if_there(directory.names(BATCH))? {
+                    patience.spend()?;
+                    if directory.remove_unless_directory(&grandchild)?.is_some() {
+                        directory.move_under_free_name(&grandchild, &top, &mut unique)?;
+                    }
+                }
+                top.remove_directory_if_empty(&child)?;
+            }
+            self.remove_directory_if_empty(name)?;
+        }
+        Ok(())
+    }
+
+    /// Removes an entry, but for a directory, which is opened instead. `None` if nothing has the
+    /// name (any more).
+    pub fn remove_unless_directory(&self, name: &[u8]) -> io::Result<Option<Self>> {
+        for _ in 0..MOST_LOOKS {
+            match self.remove_file(name).map_err(|error| (error.raw_os_error(), error)) {
+                Ok(()) | Err((Some(libc::ENOENT), _)) => return Ok(None),
+                Err((Some(libc::EISDIR | libc::EPERM), _)) => {}
+                Err((_, error)) => return Err(error),
+            }
+            match self.directory_at_any_rate(name) {
+                // It has become something else.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP | libc::ENOENT)) => {}
+                other => return other.map(Some),
+            }
+        }
+        Err(Errno::EBUSY.into())
+    }
+
+    /// Opens a directory that is to be emptied, and lets its owner do that if need be.
+    fn directory_at_any_rate(&self, name: &[u8]) -> io::Result<Self> {
+        if !geteuid().is_root() {
+            let named = self.resolve(name, PINNED_DIRECTORY)?;
+            let mode = Mode::from_bits_truncate(stat::fstat(&named)?.st_mode & 0o7777);
+            if !mode.contains(Mode::S_IRWXU) {
+                // If it is somebody else's, what comes next says so.
+                let _ = change_mode(&named, Mode::S_IRWXU);
+            }
+        }
+        self.directory(name)
+    }
+
+    /// Removes a directory, unless it is not empty (it held more than a batch, or the guest has
+    /// added something) or has become something else.
+    fn remove_directory_if_empty(&self, name: &[u8]) -> io::Result<()> {
+        match self.remove_empty_directory(name) {
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ENOTEMPTY | libc::EEXIST | libc::ENOENT | libc::ENOTDIR)
+                ) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Moves an entry into another directory under a name that is free there. It is no failure if
+    /// the entry has vanished.
+    pub fn move_under_free_name(&self, name: &[u8], to: &Self, unique: &mut UniqueNames) -> io::Result<()> {
+        for _ in 0..MOST_NAMES_TRIED {
+            match self.rename_new(name, to, unique.next().as_bytes()) {
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                other => return other,
+            }
+        }
+        Err(Errno::EEXIST.into())
+    }
+}
+
+/// No names, if the directory itself was removed.
+fn if_there(names: io::Result<Vec<Vec<u8>>>) -> io::Result<Vec<Vec<u8>>> {
+    match names {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}
