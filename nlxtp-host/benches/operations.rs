@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use harness::report::{Form, Report};
-use harness::{Result, machine};
+use harness::{Fresh, Result, machine};
 use measurements::inputs::Inputs;
 
 const HELP: &str = "\
@@ -98,31 +98,31 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result {
         return Ok(());
     };
     let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(&options.directory)?;
-    let work = scratch.path();
-    let mut report = Report::new(machine::describe(work)?, options.rounds);
+    let fresh = Fresh::new(scratch.path());
+    let mut report = Report::new(machine::describe(fresh.work())?, options.rounds);
 
     if options.wants("status") {
-        measurements::status::measure(work, options.rounds, &mut report)?;
+        measurements::status::measure(&fresh, options.rounds, &mut report)?;
     }
     if ["upload", "download", "memory"].iter().any(|name| options.wants(name)) {
-        let inputs = Inputs::make(work)?;
+        let inputs = Inputs::make(fresh.work())?;
         for input in inputs.all() {
             if options.wants("upload") {
-                measurements::upload::measure(work, input, options.rounds, &mut report)?;
+                measurements::upload::measure(&fresh, input, options.rounds, &mut report)?;
             }
             if options.wants("download") {
-                measurements::download::measure(work, input, options.rounds, &mut report)?;
+                measurements::download::measure(&fresh, input, options.rounds, &mut report)?;
             }
         }
         if options.wants("memory") {
-            measurements::memory::measure(work, &inputs.one, &mut report)?;
+            measurements::memory::measure(&fresh, &inputs.one, &mut report)?;
         }
     }
     if options.wants("start") {
-        measurements::start::measure(work, options.starts, &mut report)?;
+        measurements::start::measure(&fresh, options.starts, &mut report)?;
     }
     if options.wants("rest") {
-        measurements::rest::measure(work, &mut report)?;
+        measurements::rest::measure(&fresh, &mut report)?;
     }
     print!("{}", report.print(options.form));
     Ok(())

@@ -3,7 +3,8 @@
 pub mod machine;
 pub mod report;
 
-use std::path::Path;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -50,11 +51,7 @@ pub struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    pub fn new(operation: &'a str, input: &'a str, ours: impl FnMut() -> Result + 'a) -> Self {
-        Self::with(operation, input, Contender::new("nlXTP", ours))
-    }
-
-    pub fn with(operation: &'a str, input: &'a str, ours: Contender<'a>) -> Self {
+    pub fn new(operation: &'a str, input: &'a str, ours: Contender<'a>) -> Self {
         Self { operation, input, contenders: vec![ours], repeat: 1 }
     }
 
@@ -113,12 +110,36 @@ pub fn flush(directory: &Path) -> Result {
     Ok(nix::unistd::syncfs(std::fs::File::open(directory)?)?)
 }
 
-/// An empty directory at this path, whatever was there.
-pub fn empty_directory(path: &Path) -> Result {
-    if path.exists() {
-        std::fs::remove_dir_all(path)?;
+/// Paths where nothing is yet.
+///
+/// Nothing is removed between measurements: ext4 goes on searching for inodes that were not freed in
+/// the last seconds, which would slow down whoever creates files next.
+pub struct Fresh<'a> {
+    work: &'a Path,
+    used: Cell<u32>,
+}
+
+impl<'a> Fresh<'a> {
+    pub fn new(work: &'a Path) -> Self {
+        Self { work, used: Cell::new(0) }
     }
-    Ok(std::fs::create_dir(path)?)
+
+    /// The directory that all of it is in.
+    pub fn work(&self) -> &'a Path {
+        self.work
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        let number = self.used.get() + 1;
+        self.used.set(number);
+        self.work.join(format!("{number}-{name}"))
+    }
+
+    pub fn directory(&self) -> Result<PathBuf> {
+        let path = self.path("tree");
+        std::fs::create_dir(&path)?;
+        Ok(path)
+    }
 }
 
 /// Runs a command that must succeed.

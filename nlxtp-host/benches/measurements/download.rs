@@ -1,7 +1,8 @@
 //! Downloads, beside the tools that make an archive of a directory or a disk image.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nlxtp_host::archive::OutputFormat;
@@ -10,38 +11,36 @@ use nlxtp_host::control::Control;
 use super::inputs::{Input, content_of_archive};
 use super::{empty_disk, node, partition, upload};
 use crate::harness::report::Report;
-use crate::harness::{Comparison, Contender, Result, empty_directory, flush, has, succeed};
+use crate::harness::{Comparison, Contender, Fresh, Result, flush, has, succeed};
 
-pub fn measure(work: &Path, input: &Input, rounds: usize, report: &mut Report) -> Result {
-    let directory = work.join("ours");
-    empty_directory(&directory)?;
+pub fn measure(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Report) -> Result {
+    let directory = fresh.directory()?;
     upload::upload(&directory, input)?;
-    let theirs = work.join("theirs.tar.gz");
-    let tar = || tar_create(&directory, &theirs);
-    compare("download from a directory", work, &directory, input, Contender::new("tar -czf", tar), rounds, report)?;
-    let sizes = (fs::metadata(work.join("ours.tar.gz"))?.len(), fs::metadata(&theirs)?.len());
+    let (ours, theirs) = (fresh.path("ours.tar.gz"), fresh.path("theirs.tar.gz"));
+    let tar = Contender::new("tar -czf", || tar_create(&directory, &theirs)).prepared(|| flush(fresh.work()));
+    compare("download from a directory", fresh, (&directory, &ours), input, tar, rounds, report)?;
     report.facts.push([
         format!("size of the downloaded archive, {}, beside that of tar -czf", input.name),
-        format!("{} KiB, {} KiB", sizes.0 >> 10, sizes.1 >> 10),
+        format!("{} KiB, {} KiB", fs::metadata(&ours)?.len() >> 10, fs::metadata(&theirs)?.len() >> 10),
     ]);
 
-    let disk = work.join("ours.img");
     if !has("mcopy") {
         report.leave_out("download from a disk image", "mtools is not installed");
         return Ok(());
     }
-    empty_disk(&disk)?;
+    let disk = empty_disk(fresh)?;
     upload::upload(&disk, input)?;
-    let tree = work.join("theirs");
+    let tree = RefCell::new(PathBuf::new());
     let mcopy = || -> Result {
-        succeed(Command::new("mcopy").args(["-s", "-n", "-i"]).arg(partition(&disk)).arg("::*").arg(&tree))?;
+        let tree = tree.borrow();
+        succeed(Command::new("mcopy").args(["-s", "-n", "-i"]).arg(partition(&disk)).arg("::*").arg(&*tree))?;
         tar_create(&tree, &theirs)
     };
     let mcopy = Contender::new("mcopy -s, tar -czf", mcopy).prepared(|| {
-        empty_directory(&tree)?;
-        flush(work)
+        tree.replace(fresh.directory()?);
+        flush(fresh.work())
     });
-    compare("download from a disk image", work, &disk, input, mcopy, rounds, report)
+    compare("download from a disk image", fresh, (&disk, &ours), input, mcopy, rounds, report)
 }
 
 fn tar_create(directory: &Path, archive: &Path) -> Result {
@@ -50,20 +49,19 @@ fn tar_create(directory: &Path, archive: &Path) -> Result {
 
 fn compare(
     operation: &str,
-    work: &Path,
-    target: &Path,
+    fresh: &Fresh<'_>,
+    (target, archive): (&Path, &Path),
     input: &Input,
     baseline: Contender<'_>,
     rounds: usize,
     report: &mut Report,
 ) -> Result {
-    let archive = work.join("ours.tar.gz");
     let download = || -> Result {
-        node(target)?.download(&mut File::create(&archive)?, OutputFormat::default(), &Control::none())?;
+        node(target)?.download(&mut File::create(archive)?, OutputFormat::default(), &Control::none())?;
         Ok(())
     };
     download()?;
-    input.check(&content_of_archive(&archive)?, operation)?;
-    let ours = Contender::new("nlXTP", download).prepared(|| flush(work));
-    Comparison::with(operation, input.name, ours).against(baseline).measure(rounds, report)
+    input.check(&content_of_archive(archive)?, operation)?;
+    let ours = Contender::new("nlXTP", download).prepared(|| flush(fresh.work()));
+    Comparison::new(operation, input.name, ours).against(baseline).measure(rounds, report)
 }

@@ -64,7 +64,6 @@ impl Input {
         let content = content_of_tree(&tree)?;
         let archive = work.join(format!("{short}.tar.gz"));
         succeed(Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(&tree).arg("."))?;
-        fs::remove_dir_all(tree)?;
         Ok(Self { name, archive, content })
     }
 

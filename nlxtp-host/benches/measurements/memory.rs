@@ -13,24 +13,22 @@ use super::inputs::Input;
 use super::{empty_disk, upload};
 use crate::harness::machine::value;
 use crate::harness::report::Report;
-use crate::harness::{Result, empty_directory};
+use crate::harness::{Fresh, Result};
 
-pub fn measure(work: &Path, input: &Input, report: &mut Report) -> Result {
+pub fn measure(fresh: &Fresh<'_>, input: &Input, report: &mut Report) -> Result {
     let Some(program) = find() else {
         report.leave_out("memory of the command", "the command is not built (make build)");
         return Ok(());
     };
     eprintln!("measuring: memory of the command");
-    let (directory, disk, archive) = (work.join("memory"), work.join("memory.img"), work.join("memory.tar.gz"));
-    empty_directory(&directory)?;
-    empty_disk(&disk)?;
+    let (directory, disk) = (fresh.directory()?, empty_disk(fresh)?);
     for (target, name) in [(&directory, "a directory"), (&disk, "a disk image")] {
         let peak = peak(Command::new(&program).arg("upload").arg(target).arg(&input.archive))?;
         report.facts.push([format!("nlxtp upload to {name}, {}, peak resident", input.name), peak]);
         upload::upload(target, input)?;
+        let archive = fresh.path("download.tar.gz");
         let peak = self::peak(Command::new(&program).arg("download").arg(target).arg(&archive))?;
         report.facts.push([format!("nlxtp download from {name}, {}, peak resident", input.name), peak]);
-        fs::remove_file(&archive)?;
     }
     Ok(())
 }

@@ -9,12 +9,12 @@ pub mod start;
 pub mod status;
 pub mod upload;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nlxtp_host::node::Node;
 use nlxtp_host::shared_directory::{DiskImage, DiskOptions, HostDirectory};
 
-use crate::harness::Result;
+use crate::harness::{Fresh, Result};
 
 /// Bytes of the disks: the inputs fill about half of one.
 pub const DISK_BYTES: u64 = 160 << 20;
@@ -29,11 +29,9 @@ pub fn node(path: &Path) -> Result<Node> {
     Ok(if path.is_dir() { Node::new(HostDirectory::open(path)?) } else { Node::new(DiskImage::open(path)?) })
 }
 
-/// An empty disk at this path, whatever was there.
-pub fn empty_disk(path: &Path) -> Result {
-    if path.exists() {
-        std::fs::remove_file(path)?;
-    }
-    DiskImage::create(path, &DiskOptions { size: DISK_BYTES, ..DiskOptions::default() })?;
-    Ok(())
+/// A new, empty disk.
+pub fn empty_disk(fresh: &Fresh<'_>) -> Result<PathBuf> {
+    let path = fresh.path("disk.img");
+    DiskImage::create(&path, &DiskOptions { size: DISK_BYTES, ..DiskOptions::default() })?;
+    Ok(path)
 }

@@ -1,23 +1,21 @@
 //! What the guest program costs while nothing happens.
 
 use std::fs;
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use super::guest_program::{self, Daemon};
 use crate::harness::machine::value;
 use crate::harness::report::Report;
-use crate::harness::{Result, empty_directory};
+use crate::harness::{Fresh, Result};
 
-pub fn measure(work: &Path, report: &mut Report) -> Result {
+pub fn measure(fresh: &Fresh<'_>, report: &mut Report) -> Result {
     let Some(program) = guest_program::find() else {
         report.leave_out("the guest at rest", "the guest program is not built (make guest)");
         return Ok(());
     };
     eprintln!("measuring: the guest at rest");
-    let directory = work.join("rest");
-    empty_directory(&directory)?;
+    let directory = fresh.directory()?;
     let daemon = Daemon::start(&program, &directory)?;
     sleep(Duration::from_secs(1));
     let before = switches(daemon.pid())?;

@@ -21,7 +21,7 @@ use rextfv_core::liveness::State;
 
 use super::guest_program::{self, Daemon};
 use crate::harness::report::Report;
-use crate::harness::{Result, empty_directory};
+use crate::harness::{Fresh, Result, succeed};
 
 /// The argument that makes this program a start script's interpreter.
 pub const STAMP: &str = "--stamp";
@@ -41,7 +41,7 @@ fn nanoseconds() -> Result<i64> {
     Ok(now.tv_sec() * 1_000_000_000 + now.tv_nsec())
 }
 
-pub fn measure(work: &Path, rounds: usize, report: &mut Report) -> Result {
+pub fn measure(fresh: &Fresh<'_>, rounds: usize, report: &mut Report) -> Result {
     let what = "from an upload to the script's first instruction";
     let Some(program) = guest_program::find() else {
         report.leave_out(what, "the guest program is not built (make guest)");
@@ -53,16 +53,14 @@ pub fn measure(work: &Path, rounds: usize, report: &mut Report) -> Result {
         report.leave_out(what, "the path of this program cannot be an interpreter's");
         return Ok(());
     }
-    let (source, plain) = (work.join("script"), work.join("plain"));
-    empty_directory(&source)?;
+    let source = fresh.directory()?;
     let script_path = source.join(layout::START_SCRIPT);
     fs::write(&script_path, script)?;
     fs::set_permissions(&script_path, fs::Permissions::from_mode(0o755))?;
-    let archive = work.join("script.tar.gz");
-    crate::harness::succeed(Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(&source).arg("."))?;
+    let archive = fresh.path("script.tar.gz");
+    succeed(Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(&source).arg("."))?;
 
-    let directory = work.join("node");
-    empty_directory(&directory)?;
+    let directory = fresh.directory()?;
     let _daemon = Daemon::start(&program, &directory)?;
     let mut node = Node::new(HostDirectory::open(&directory)?);
     let (mut after_upload, mut after_call, mut uploads, mut spawned) = (vec![], vec![], vec![], vec![]);
@@ -77,9 +75,9 @@ pub fn measure(work: &Path, rounds: usize, report: &mut Report) -> Result {
         }
         let started = read_stamp(&directory.join(layout::STATUS_DIRECTORY).join(STAMP_FILE))?;
 
-        empty_directory(&plain)?;
+        let plain = fresh.directory()?;
         let before = nanoseconds()?;
-        crate::harness::succeed(Command::new(&script_path).current_dir(&plain))?;
+        succeed(Command::new(&script_path).current_dir(&plain))?;
         let plainly_started = read_stamp(&plain.join(STAMP_FILE))?;
         if round > 0 {
             after_upload.push(started - uploaded);

@@ -16,20 +16,18 @@ use rextfv_core::status_codec;
 
 use super::{empty_disk, node};
 use crate::harness::report::Report;
-use crate::harness::{Comparison, Contender, Result, empty_directory};
+use crate::harness::{Comparison, Contender, Fresh, Result};
 use crate::stores::mounted;
 
 /// Bytes of a slot before it grows, as our guest makes it.
 const SLOT_BYTES: usize = 8 << 10;
 
-pub fn measure(work: &Path, rounds: usize, report: &mut Report) -> Result {
+pub fn measure(fresh: &Fresh<'_>, rounds: usize, report: &mut Report) -> Result {
     for (input, custom_bytes) in [("custom status of 100 bytes", 100), ("custom status of 100 KiB", 100 << 10)] {
-        let directory = work.join("status");
-        empty_directory(&directory)?;
-        query("status of a directory", input, &directory, custom_bytes, rounds, report)?;
-        let disk = work.join("status.img");
-        empty_disk(&disk)?;
-        query("status of a disk image", input, &disk, custom_bytes, rounds, report)?;
+        let targets = [("status of a directory", fresh.directory()?), ("status of a disk image", empty_disk(fresh)?)];
+        for (operation, target) in targets {
+            query(operation, input, &target, custom_bytes, rounds, report)?;
+        }
     }
     Ok(())
 }
@@ -84,14 +82,11 @@ fn query(
         }
         Ok(())
     });
-    Comparison::new(operation, input, || {
+    let ours = Contender::new("nlXTP", || {
         black_box(node.status()?);
         Ok(())
-    })
-    .against(plain)
-    .against(verified)
-    .repeated(500)
-    .measure(rounds, report)
+    });
+    Comparison::new(operation, input, ours).against(plain).against(verified).repeated(500).measure(rounds, report)
 }
 
 fn record(run: RunId, sequence: u64, custom: &[u8]) -> Result<Vec<u8>> {
