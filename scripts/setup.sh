@@ -23,6 +23,7 @@ qemu-system-x86_64 qemu-system-x86
 '
 test_tools='
 busybox busybox-static
+dash dash
 debootstrap debootstrap
 mkfs.vfat dosfstools
 fsck.vfat dosfstools

@@ -151,6 +151,7 @@ how_it_ended() {
 monitor() {
     # Making the directory is the claim: there is only one who can.
     mkdir "$status" 2>/dev/null || return
+    find_start_script
     run=$(read_run_id)
     boot=$boot_now
     sequence=0

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::places;
 use crate::process::{Finished, run};
@@ -16,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What tests say to `nlxtp` about one target: a shared directory or a disk image.
 pub struct Target {
     path: PathBuf,
+    /// Where `nlxtp` remembers runs between two calls.
+    state: TempDir,
 }
 
 /// What a run looked like to somebody who asked for its status again and again.
@@ -30,7 +33,7 @@ pub struct Observed {
 impl Target {
     /// The target with this path.
     pub fn new(path: &Path) -> Self {
-        Target { path: path.to_path_buf() }
+        Target { path: path.to_path_buf(), state: places::temporary_folder("state") }
     }
 
     /// Makes a disk image at this path with `nlxtp disk create`.
@@ -48,6 +51,7 @@ impl Target {
     #[track_caller]
     pub fn call(&self, verb: &str, arguments: &[&str]) -> Finished {
         let mut command = Command::new(places::nlxtp());
+        command.env("XDG_STATE_HOME", self.state.path());
         run(command.arg(verb).arg(&self.path).args(arguments), PATIENCE)
     }
 

@@ -105,9 +105,9 @@ impl Experiment {
     #[track_caller]
     pub fn judge_status(&self, observed: &Observed) {
         let Observed { running_for, last } = observed;
-        // "About a second": a busy machine takes longer, none takes less.
-        assert!(*running_for > Duration::from_millis(500), "running for only {running_for:?}");
-        assert!(*running_for < Duration::from_secs(20), "running for {running_for:?}");
+        // "About a second". On a busy machine it may be seen late, and take longer.
+        assert!(*running_for > Duration::from_millis(250), "running for only {running_for:?}");
+        assert!(*running_for < Duration::from_secs(30), "running for {running_for:?}");
         assert_eq!(last["custom"], CUSTOM_STATUS, "{last}");
         assert_eq!(last["exit_code"], 0, "{last}");
         assert!(last["signal"].is_null(), "{last}");

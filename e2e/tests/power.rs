@@ -64,11 +64,12 @@ fn wait_for_state(target: &Target, options: &[&str], state: &str) -> Value {
     })
 }
 
+/// Waits until the long script's custom status and its output are said to be on the disk.
 #[track_caller]
-fn wait_for_custom(target: &Target, custom: &str) -> Value {
-    wait_until(&format!("the custom status {custom}"), PATIENCE, || {
+fn wait_until_begun(target: &Target) -> Value {
+    wait_until("the custom status and the output", PATIENCE, || {
         let status = target.status(&ON);
-        (status["custom"] == custom).then_some(status)
+        (status["custom"] == "begun" && status["stdout_bytes"] == 12).then_some(status)
     })
 }
 
@@ -88,7 +89,7 @@ fn nothing_is_uploaded_to_a_running_virtual_machine() {
     for power in [&ON[..], &[], &OFF[..]] {
         let archive = scenario.archive.to_str().expect("a path of ours");
         let refused = target.call("upload", &[&[archive], power].concat());
-        assert_ne!(refused.code(), 0, "an upload with {power:?}: {refused:?}");
+        assert_eq!(refused.code(), 5, "an upload with {power:?}: {refused:?}");
         assert!(refused.error_text().contains("disk.img"), "it names the image: {refused:?}");
     }
     assert_eq!(digest(&image), before, "nothing was touched");
@@ -106,7 +107,7 @@ fn a_virtual_machine_that_loses_its_power_during_a_run() {
     let scenario = Scenario::new();
     let (target, _, options) = scenario.virtual_machine();
     let vm = Vm::start(&options);
-    wait_for_custom(&target, "begun");
+    wait_until_begun(&target);
     vm.pull_the_plug();
     let status = target.status(&OFF);
     assert_eq!(status["state"], "monitor-stopped", "{status}");
@@ -118,6 +119,7 @@ fn a_virtual_machine_that_loses_its_power_during_a_run() {
     let status = wait_for_state(&target, &ON, "guest-rebooted");
     assert_eq!(status["custom"], "begun", "{status}");
     vm.output_of("sleep 2");
+    // What the status had promised is there, and nothing was added.
     assert_eq!(vm.output_of("cat /mnt/nlXTP/exec_status/stdout"), "some output\n");
     vm.power_off();
 }
@@ -128,7 +130,7 @@ fn a_virtual_machine_that_is_reset_during_a_run() {
     let scenario = Scenario::new();
     let (target, _, options) = scenario.virtual_machine();
     let mut vm = Vm::boot(&options);
-    wait_for_custom(&target, "begun");
+    wait_until_begun(&target);
     vm.reset();
     vm.wait_for_boot();
     wait_for_state(&target, &ON, "guest-rebooted");
@@ -140,7 +142,7 @@ fn a_virtual_machine_that_is_shut_down_during_a_run() {
     let scenario = Scenario::new();
     let (target, image, options) = scenario.virtual_machine();
     let vm = Vm::boot(&options);
-    wait_for_custom(&target, "begun");
+    wait_until_begun(&target);
     vm.power_off();
     let status = target.status(&[]);
     assert_eq!(status["state"], "monitor-stopped", "the monitor itself says so: {status}");
@@ -153,10 +155,10 @@ fn a_virtual_machine_that_stands_still_for_a_while() {
     let scenario = Scenario::new();
     let (target, _, options) = scenario.virtual_machine();
     let mut vm = Vm::boot(&options);
-    wait_for_custom(&target, "begun");
+    wait_until_begun(&target);
     vm.pause();
     let stopped = target.call("wait", &["--guest-power", "on", "--timeout", "60s"]);
-    assert_ne!(stopped.code(), 0, "three intervals and five seconds are over: {stopped:?}");
+    assert_eq!(stopped.code(), 11, "three intervals and five seconds are over: {stopped:?}");
     vm.resume();
     wait_for_state(&target, &ON, "running");
     vm.output_of("touch /mnt/nlXTP/go");
@@ -173,13 +175,13 @@ fn a_container_that_is_stopped_or_killed_during_a_run() {
 
     container.start();
     target.upload(&scenario.archive, &ON);
-    wait_for_custom(&target, "begun");
+    wait_until_begun(&target);
     container.stop();
     assert_eq!(target.status(&[])["state"], "monitor-stopped", "the monitor itself says so");
 
     container.start();
     target.upload(&scenario.archive, &ON);
-    wait_for_custom(&target, "begun");
+    wait_until_begun(&target);
     container.pull_the_plug();
     assert_eq!(target.status(&OFF)["state"], "monitor-stopped");
     container.start();
@@ -188,7 +190,7 @@ fn a_container_that_is_stopped_or_killed_during_a_run() {
 
     // The same archive again is a new run.
     target.upload(&scenario.archive, &ON);
-    wait_for_custom(&target, "begun");
+    wait_until_begun(&target);
     container.output_of("touch /mnt/nlXTP/go");
     wait_for_state(&target, &ON, "finished");
     assert_eq!(container.output_of("cat /mnt/nlXTP/exec_status/stdout"), "some output\nover\n");

@@ -57,6 +57,8 @@ pub struct Config {
     pub tomato_status: bool,
     /// Time between SIGTERM and SIGKILL when a run is stopped.
     pub grace: Duration,
+    /// How long a script may run; `None` for as long as it wants.
+    pub run_timeout: Option<Duration>,
     /// As process 1: the disk; `None` to find it by its volume label.
     pub device: Option<PathBuf>,
     /// As process 1: kernel modules to load, in this order.
@@ -75,6 +77,7 @@ impl Default for Config {
             output_limit: 64 << 20,
             tomato_status: true,
             grace: Duration::from_secs(5),
+            run_timeout: None,
             device: None,
             modules: Vec::new(),
         }
@@ -108,6 +111,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+const YEAR_MS: u64 = 365 * DAY_MS;
 
 impl Config {
     /// Reads the configuration from the file named, or else from the first of [`FILES`] that is
@@ -169,6 +173,9 @@ impl Config {
             "nlxtp_output_limit" => self.output_limit = number(value).ok_or("a whole number of bytes")?,
             "nlxtp_tomato_status" => self.tomato_status = one_of(value, &[("0", false), ("1", true)])?,
             "nlxtp_grace" => self.grace = seconds(value, 0..=DAY_MS)?,
+            "nlxtp_run_timeout" => {
+                self.run_timeout = Some(seconds(value, 0..=YEAR_MS)?).filter(|timeout| !timeout.is_zero());
+            }
             "nlxtp_device" if value.is_empty() => self.device = None,
             "nlxtp_device" => self.device = Some(absolute(value)?),
             "nlxtp_modules" => self.modules = value.split_whitespace().map(absolute).collect::<Result<_, _>>()?,
@@ -194,7 +201,7 @@ impl Config {
         format!(
             "nlxtp_dir={}\nnlxtp_mode={mode}\nnlxtp_mon_check_interval={}\nnlxtp_daemon_check_interval={}\n\
              nlxtp_settle={}\nnlxtp_watch={noticing}\nnlxtp_output_limit={}\nnlxtp_tomato_status={}\n\
-             nlxtp_grace={}\nnlxtp_device={}\nnlxtp_modules='{}'\n",
+             nlxtp_grace={}\nnlxtp_run_timeout={}\nnlxtp_device={}\nnlxtp_modules='{}'\n",
             quoted(&self.dir),
             self.heartbeat.as_secs_f64(),
             self.poll_interval.as_secs_f64(),
@@ -202,6 +209,7 @@ impl Config {
             self.output_limit,
             u8::from(self.tomato_status),
             self.grace.as_secs_f64(),
+            self.run_timeout.unwrap_or_default().as_secs_f64(),
             self.device.as_deref().map_or_else(String::new, quoted),
             modules.join(" "),
         )

@@ -94,9 +94,10 @@ pub fn run(config: &Config, background: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// A request to stop the script, and when patience ends.
+/// A script that is being stopped, and when patience ends.
 #[derive(Clone, Copy)]
 struct Stop {
+    timed_out: bool,
     kill_at: Instant,
     killed: bool,
 }
@@ -136,6 +137,8 @@ impl Run<'_> {
         }
         let group = Pid::from_raw(-i32::try_from(child.id()).unwrap_or(i32::MAX));
         let mut stop: Option<Stop> = None;
+        // A time too far away for the clock is none.
+        let deadline = self.config.run_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let exit = loop {
             if let Some(exit) = child.try_wait().doing(|| "wait for the script")? {
                 // A stopped run is over when the whole group is; the group's leader has been
@@ -146,16 +149,18 @@ impl Run<'_> {
                     Some(_) => {}
                 }
             }
-            let until = self.beat_if_due(stop);
+            let due = [stop.filter(|stop| !stop.killed).map(|stop| stop.kill_at), deadline.filter(|_| stop.is_none())];
+            let until = due.into_iter().flatten().fold(self.beat_if_due(), Instant::min);
             self.wait(until)?;
             self.outputs.pump();
             if let Some(watch) = &self.watch {
                 self.custom_due |= watch.changed();
             }
             let now = Instant::now();
-            if self.signals.came().stop && stop.is_none() {
+            let timed_out = deadline.is_some_and(|deadline| now >= deadline);
+            if (self.signals.came().stop || timed_out) && stop.is_none() {
                 let _ = kill(group, Signal::SIGTERM);
-                stop = Some(Stop { kill_at: now + self.config.grace, killed: false });
+                stop = Some(Stop { timed_out, kill_at: now + self.config.grace, killed: false });
             }
             if let Some(stop) = stop.as_mut().filter(|stop| !stop.killed && now >= stop.kill_at) {
                 let _ = kill(group, Signal::SIGKILL);
@@ -164,15 +169,13 @@ impl Run<'_> {
         };
         // All that the script itself wrote is in the pipes by now.
         self.outputs.pump_rest();
-        if stop.is_some() {
-            let _ = kill(group, Signal::SIGKILL);
-            return Ok((RunState::Interrupted, None));
-        }
-        Ok((RunState::Finished, Some(ending(exit))))
+        let Some(stop) = stop else { return Ok((RunState::Finished, Some(ending(exit)))) };
+        let _ = kill(group, Signal::SIGKILL);
+        Ok(if stop.timed_out { (RunState::TimedOut, Some(ending(exit))) } else { (RunState::Interrupted, None) })
     }
 
     /// Writes a record if it is time, and tells when something is due next.
-    fn beat_if_due(&mut self, stop: Option<Stop>) -> Instant {
+    fn beat_if_due(&mut self) -> Instant {
         let now = Instant::now();
         let custom_at = self.last_record + SHORTEST_GAP;
         if now >= self.next_beat {
@@ -188,8 +191,7 @@ impl Run<'_> {
             self.record(RunState::Running, false, None);
         }
         let custom_at = self.custom_due.then_some(self.last_record + SHORTEST_GAP);
-        let kill_at = stop.filter(|stop| !stop.killed).map(|stop| stop.kill_at);
-        [custom_at, kill_at].into_iter().flatten().fold(self.next_beat, Instant::min)
+        custom_at.map_or(self.next_beat, |custom_at| custom_at.min(self.next_beat))
     }
 
     /// Takes the Custom Status in; tells whether it is another than before.
@@ -245,10 +247,10 @@ impl Run<'_> {
         );
         self.outputs.flush();
         self.read_custom();
-        if state == RunState::Finished {
+        if state.has_ended() {
             self.record(state, false, ended);
         }
-        let done = flush_all(&self.claim.shared) && state == RunState::Finished;
+        let done = flush_all(&self.claim.shared) && state.has_ended();
         // There is no next heartbeat that would make up for this one.
         if !(0..LAST_RECORD_TRIES).any(|_| self.record(state, done, ended)) {
             note("the status file does not tell how the run ended");

@@ -76,7 +76,7 @@ fn close(config: &Config, shared: &Directory, status: &Directory, slots: [FoundS
     let boot = boot::current();
     let state = state_of_dead(&last, boot);
     note(format_args!("the monitor of a run is dead; the run is closed as {}", state.word()));
-    let done = state == RunState::Finished && flush_all(shared);
+    let done = state.has_ended() && flush_all(shared);
     let mut writer = StatusWriter::resume(slots.map(|slot| slot.file), &last, boot)?;
     writer.commit(status, Snapshot { done, ..snapshot(&last, state) })?;
     tomato_files::end(status, done && config.tomato_status)
@@ -87,7 +87,7 @@ fn state_of_dead(last: &Status, boot: Option<BootId>) -> RunState {
     let rebooted = last.boot.is_some() && boot.is_some() && last.boot != boot;
     match last.state {
         _ if rebooted => RunState::Rebooted,
-        RunState::Finished => RunState::Finished,
+        state @ (RunState::Finished | RunState::TimedOut) => state,
         RunState::Running | RunState::Interrupted | RunState::Rebooted => RunState::Interrupted,
     }
 }
@@ -96,7 +96,7 @@ fn snapshot(last: &Status, state: RunState) -> Snapshot<'_> {
     Snapshot {
         state,
         done: false,
-        ended: last.ended.filter(|_| state == RunState::Finished),
+        ended: last.ended.filter(|_| state.has_ended()),
         stdout_bytes: last.stdout_bytes,
         stderr_bytes: last.stderr_bytes,
         truncated: last.truncated,

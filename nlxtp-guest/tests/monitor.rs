@@ -297,6 +297,33 @@ fn a_stopped_monitor_ends_its_script_and_says_so() {
 }
 
 #[test]
+fn a_script_that_runs_too_long_is_ended_with_its_group() {
+    for (trap, ended) in
+        [(":", Ending::Signal(15)), ("trap 'exit 3' TERM", Ending::Exit(3)), ("trap '' TERM", Ending::Signal(9))]
+    {
+        let share = Share::with_script(&format!(
+            "#!/bin/sh\n{trap}\nsleep 1000 &\necho $! > \"$archive_dir/child\"\necho kept\nwhile :; do sleep 0.05; done\n"
+        ));
+        let mut monitor = share.spawn(&["monitor", "--set", "nlxtp_run_timeout=1", "--set", "nlxtp_grace=0.3"]);
+        assert_eq!(monitor.wait_for_end(), 0);
+        wait_until("the end of the group", || !lives(&share.read("child")));
+        let status = share.record().unwrap();
+        assert_eq!((status.state, status.done, status.ended), (RunState::TimedOut, true, Some(ended)), "{trap}");
+        assert_eq!(share.read("exec_status/stdout"), "kept\n");
+        assert!(share.has("exec_status/done"));
+    }
+}
+
+#[test]
+fn a_script_within_its_time_is_left_alone() {
+    let share = Share::with_script("#!/bin/sh\nexit 4\n");
+    let mut monitor = share.spawn(&["monitor", "--set", "nlxtp_run_timeout=3600"]);
+    assert_eq!(monitor.wait_for_end(), 0);
+    let status = share.record().unwrap();
+    assert_eq!((status.state, status.ended), (RunState::Finished, Some(Ending::Exit(4))));
+}
+
+#[test]
 fn in_the_background_the_caller_gets_its_turn_back() {
     let share = Share::with_script(&format!("#!/bin/sh\n{WAIT_FOR_GO}\n"));
     // Would wait for ever if anything of the monitor held the caller's pipes.

@@ -161,6 +161,15 @@ impl Error {
         self.inner.object.as_deref()
     }
 
+    /// What is wrong and its cause, in one line; without the object, the refused entries and the way
+    /// out, which can be asked for.
+    pub fn message(&self) -> String {
+        match &self.inner.source {
+            Some(source) => format!("{}: {source}", self.inner.message),
+            None => self.inner.message.clone(),
+        }
+    }
+
     /// The way out, where there is one.
     pub fn hint(&self) -> Option<&'static str> {
         self.inner.hint

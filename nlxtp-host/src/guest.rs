@@ -71,7 +71,9 @@ impl InvokeMonitor for InvokeCommand {
                 Ok(Some(status)) if status.success() => return Ok(()),
                 Ok(Some(status)) => {
                     let complaints = complaints.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
-                    return Err(failed(format!("the command failed ({status}): {}", displayable(&complaints))));
+                    let separator = if complaints.is_empty() { "" } else { ": " };
+                    let complaints = displayable(&complaints);
+                    return Err(failed(format!("the command failed ({status}){separator}{complaints}")));
                 }
                 Ok(None) => {}
                 Err(error) => return Err(failed(format!("cannot wait for the command: {error}"))),

@@ -1,1 +1,11 @@
-fn main() {}
+//! The `nlxtp` command; `docs/command.md` is its manual.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -15,7 +15,7 @@ use rextfv_core::operations::{Dialect, DownloadReport, Execution, Rextfv, Status
 use rextfv_core::powers::{Clock, GuestPower, InvokeMonitor, PowerState};
 use rextfv_core::retry::{Attempt, RetryPolicy, retry};
 use rextfv_core::shared_directory::{MayRetry, SharedDirectory, Sharing};
-use rextfv_core::status::{Ending, Truncated};
+use rextfv_core::status::{Ending, RunState, Truncated};
 use rextfv_core::status_reader::{Found, Reading, SlotProblem, read_status};
 use rextfv_core::tomato;
 
@@ -241,6 +241,7 @@ impl Node {
                 report.stderr_bytes = Some(status.stderr_bytes);
                 report.truncated = status.truncated;
                 report.custom = status.custom;
+                report.timed_out = status.state == RunState::TimedOut;
                 match status.ended {
                     Some(Ending::Exit(code)) => report.exit_code = Some(code),
                     Some(Ending::Signal(signal)) => report.signal = Some(signal),
@@ -336,6 +337,7 @@ fn blank_report(state: State, run_id: Option<RunId>) -> StatusReport {
         custom: None,
         exit_code: None,
         signal: None,
+        timed_out: false,
         sequence: None,
         run_id,
         stdout_bytes: None,

@@ -1,5 +1,12 @@
 //! Storage that host and guest share, behind [`rextfv_core::shared_directory`]'s traits.
 
+use std::path::PathBuf;
+
+use rextfv_core::limits::Limits;
+use rextfv_core::shared_directory::SharedDirectory;
+
+use crate::error::{Error, ErrorKind, Result};
+
 mod beneath;
 pub mod disk_image;
 mod disk_replacement;
@@ -11,3 +18,34 @@ mod staging;
 pub use disk_image::{DiskImage, DiskOptions};
 pub use host_directory::HostDirectory;
 pub use memory::MemoryDirectory;
+
+/// A shared directory of any kind, as [`Node::from_boxed`](crate::node::Node::from_boxed) takes it.
+pub type BoxedDirectory = Box<dyn SharedDirectory<Error = Error> + Send + Sync>;
+
+/// The shared directory at this path: a container's if it is a directory, a virtual machine's disk if
+/// it is a file or block device.
+///
+/// # Errors
+/// There is nothing at this path, it cannot be read, or it is neither.
+pub fn open(path: impl Into<PathBuf>) -> Result<BoxedDirectory> {
+    open_with_limits(path, Limits::DEFAULT)
+}
+
+/// The same with other bounds on what is read of it.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_with_limits(path: impl Into<PathBuf>, limits: Limits) -> Result<BoxedDirectory> {
+    let path = path.into();
+    let found = std::fs::metadata(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "there is no file or directory at this path")
+            .with_hint("make a disk for a virtual machine: nlxtp disk create DISK; or give a container's directory")
+            .with_path(&path),
+        _ => Error::io("look at the target", error).with_path(&path),
+    })?;
+    if found.is_dir() {
+        Ok(Box::new(HostDirectory::open(path)?.with_limits(limits)))
+    } else {
+        Ok(Box::new(DiskImage::open(path)?.with_limits(limits)))
+    }
+}

@@ -150,9 +150,10 @@ fn collect(store: &dyn Store) -> Collected {
     collected
 }
 
+/// Reads as a later process would.
 fn read(store: &dyn Store, name: &str) -> Option<Vec<u8>> {
     let mut buffer = vec![0; 1 << 20];
-    let length = store.directory().view().unwrap().read_at(&path(name), 0, &mut buffer).unwrap()?;
+    let length = store.open().view().unwrap().read_at(&path(name), 0, &mut buffer).unwrap()?;
     buffer.truncate(length);
     Some(buffer)
 }

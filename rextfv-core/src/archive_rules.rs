@@ -10,14 +10,20 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::entry_path::{EntryPath, InvalidPath, displayable};
-use crate::fat_names::{self, FatNameProblem};
+use crate::entry_path::{EntryPath, displayable};
+use crate::fat_names;
 use crate::layout;
 use crate::limits::Limits;
 use crate::listing::Listing;
 use crate::shared_directory::{Attributes, Representation};
 
 mod links;
+mod manifest;
+mod refusal;
+
+use self::manifest::top_level_name;
+pub use self::manifest::{Lost, Manifest, ManifestDirectory, ManifestFile, ManifestLink, ManifestLinkKind};
+pub use self::refusal::{Refusal, RefusalReason};
 
 /// An entry as an archive describes it, unchecked.
 #[derive(Debug, Clone, Copy)]
@@ -59,93 +65,6 @@ pub enum RawKind<'a> {
     Unknown,
 }
 
-/// Why an entry is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RefusalReason {
-    /// The path is absolute, leads upwards or holds a NUL byte.
-    #[error("{0}")]
-    Path(#[from] InvalidPath),
-    /// The archive's top directory is given as something else than a directory.
-    #[error("it stands for the shared directory itself but is no directory")]
-    RootNotDirectory,
-    /// More entries than [`Limits::entries`].
-    #[error("the archive has more than {0} entries")]
-    TooManyEntries(u64),
-    /// The files are together larger than [`Limits::total_bytes`].
-    #[error("the content is larger than {0} bytes unpacked")]
-    TotalTooLarge(u64),
-    /// Paths and link targets are together longer than [`Limits::names_bytes`].
-    #[error("the names are together longer than {0} bytes")]
-    NamesTooLong(u64),
-    /// A file is larger than [`Limits::file_bytes`].
-    #[error("the file is larger than {0} bytes")]
-    FileTooLarge(u64),
-    /// A path is longer than [`Limits::path_bytes`].
-    #[error("the path is longer than {0} bytes")]
-    PathTooLong(usize),
-    /// A component is longer than the 255 bytes that Linux takes.
-    #[error("a name in the path is longer than 255 bytes")]
-    NameTooLong,
-    /// A path has more components than [`Limits::depth`].
-    #[error("the path has more than {0} components")]
-    TooDeep(usize),
-    /// The same path was there before.
-    #[error("the same path appears more than once")]
-    Duplicate,
-    /// The path leads through, or stands for, both a directory and something else.
-    #[error("\"{0}\" is a directory for one entry and something else for another")]
-    NotADirectory(String),
-    /// Devices are never made from an archive.
-    #[error("it is a device")]
-    Device,
-    /// Named pipes are never made from an archive.
-    #[error("it is a named pipe")]
-    Fifo,
-    /// Sparse members are not understood.
-    #[error("it is a sparse member; pack again without --sparse")]
-    Sparse,
-    /// Encrypted members cannot be read.
-    #[error("it is encrypted; pack again without a password")]
-    Encrypted,
-    /// A type of entry that this program does not know.
-    #[error("it is of an unknown type")]
-    Unknown,
-    /// A link's target is empty or longer than 4095 bytes.
-    #[error("the link's target is empty or too long")]
-    LinkTarget,
-    /// A link's target is not a file (or, for a symbolic link, a directory) in the archive.
-    #[error("the link's target \"{0}\" is not in the archive before it")]
-    LinkTargetMissing(String),
-    /// A link leads out of the archive.
-    #[error("the link's target \"{0}\" lies outside the archive")]
-    LinkEscapes(String),
-    /// Links lead to each other, or to a directory that holds them.
-    #[error("the link leads back to itself or to a directory that holds it")]
-    LinkLoop,
-    /// FAT has no symbolic links.
-    #[error("FAT has no symbolic links; --follow-links uploads a copy of the target instead")]
-    SymlinkOnFat,
-    /// FAT has no hard links.
-    #[error("FAT has no hard links; --follow-links uploads a copy of the file instead")]
-    HardLinkOnFat,
-    /// FAT cannot hold a name in the path.
-    #[error("{0}")]
-    FatName(#[from] FatNameProblem),
-    /// FAT takes the path for the same as another one's.
-    #[error("FAT does not tell it apart from \"{0}\"")]
-    CaseCollision(String),
-}
-
-/// One refused entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The path as the archive spells it, escaped for showing.
-    pub entry: String,
-    /// Why it is refused.
-    pub reason: RefusalReason,
-}
-
 /// What is done with links where the target has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LinkPolicy {
@@ -167,100 +86,6 @@ pub struct ArchiveRules {
     pub limits: Limits,
 }
 
-/// A file of a [`Manifest`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManifestFile {
-    /// Where it goes.
-    pub path: EntryPath,
-    /// Mode and time.
-    pub attributes: Attributes,
-    /// Bytes of content.
-    pub size: u64,
-    /// Which entry of the archive it is, counted from 0.
-    pub index: u64,
-}
-
-/// A directory of a [`Manifest`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManifestDirectory {
-    /// Where it goes.
-    pub path: EntryPath,
-    /// Mode and time.
-    pub attributes: Attributes,
-}
-
-/// A link of a [`Manifest`], or the copy that takes its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManifestLink {
-    /// Where it goes.
-    pub path: EntryPath,
-    /// What is made of it.
-    pub kind: ManifestLinkKind,
-    /// Mode and time.
-    pub attributes: Attributes,
-}
-
-/// What is made of a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ManifestLinkKind {
-    /// A symbolic link with this target.
-    Symlink(Box<[u8]>),
-    /// Another name of a file of the manifest.
-    HardLink(EntryPath),
-    /// A copy of a file of the manifest.
-    Copy {
-        /// The file that is copied.
-        existing: EntryPath,
-        /// Its bytes.
-        size: u64,
-    },
-}
-
-/// What of an archive the target does not keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Lost {
-    /// Entries whose mode the target cannot hold (all but 0755 on FAT), or that lose their
-    /// set-user-id, set-group-id or sticky bit.
-    pub modes: u64,
-    /// Entries that belong to another user or group than root in the archive. Everything is given
-    /// the owner of the shared directory.
-    pub owners: u64,
-}
-
-/// What an upload will make: checked, and complete.
-///
-/// Made in this order: directories (parents first), files (in the archive's order), links.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Manifest {
-    /// Directories, parents before what they hold; also those that the archive only implies.
-    pub directories: Vec<ManifestDirectory>,
-    /// Files in the archive's order.
-    pub files: Vec<ManifestFile>,
-    /// Links and the copies made of links.
-    pub links: Vec<ManifestLink>,
-    /// Entries that belong to the protocol and are left out, escaped for showing.
-    pub left_out: Listing<String>,
-    /// What the target does not keep.
-    pub lost: Lost,
-    /// Bytes of all files and copies together.
-    pub total_bytes: u64,
-}
-
-impl Manifest {
-    /// The name of the start script, if there is one.
-    pub fn start_script(&self) -> Option<&[u8]> {
-        let files = self.files.iter().map(|file| &file.path);
-        let links = self.links.iter().map(|link| &link.path);
-        layout::choose_start_script(files.chain(links).filter_map(top_level_name))
-    }
-
-    /// Directories, files and links together.
-    pub fn entries(&self) -> u64 {
-        (self.directories.len() + self.files.len() + self.links.len()) as u64
-    }
-}
-
 /// Bytes of a name that are shown; a refused one can be of any length.
 const MOST_SHOWN: usize = 1024;
 
@@ -271,11 +96,6 @@ fn shown(name: &[u8]) -> String {
         shown.push('…');
     }
     shown
-}
-
-fn top_level_name(path: &EntryPath) -> Option<&[u8]> {
-    let mut components = path.components();
-    components.next().filter(|_| components.next().is_none())
 }
 
 /// What stands at a path so far.

@@ -96,13 +96,16 @@ struct Beat {
     running_info: Option<u64>,
 }
 
-/// Why a run that has not ended is not taken for running.
+/// Why a run that did not end by itself is told to be in its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Evidence {
     /// The monitor itself, or its daemon, wrote so.
     #[error("the guest says so")]
     GuestSaysSo,
+    /// The monitor ended the script because it ran too long.
+    #[error("the monitor has ended the start script, because it ran longer than the guest allows")]
+    TimedOut,
     /// Nothing new came for too long.
     #[error("the guest has reported nothing new for {0:?}, which is longer than it promised")]
     Silence(Duration),
@@ -183,10 +186,11 @@ pub fn judge(
 fn in_the_guests_words(status: &Status) -> Option<(State, Option<Evidence>)> {
     match status.state {
         RunState::Finished if status.done => Some((State::Finished, None)),
+        RunState::TimedOut if status.done => Some((State::Finished, Some(Evidence::TimedOut))),
         RunState::Interrupted => Some((State::MonitorStopped, Some(Evidence::GuestSaysSo))),
         RunState::Rebooted => Some((State::GuestRebooted, Some(Evidence::GuestSaysSo))),
         // Ended, but the results are not on the disk yet.
-        RunState::Finished | RunState::Running => None,
+        RunState::Finished | RunState::TimedOut | RunState::Running => None,
     }
 }
 

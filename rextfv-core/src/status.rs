@@ -16,8 +16,11 @@ pub const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 pub enum RunState {
     /// The start script was started and has not ended.
     Running,
-    /// The start script has ended; [`Status::ended`] tells how.
+    /// The start script has ended by itself; [`Status::ended`] tells how.
     Finished,
+    /// The monitor has ended the start script, because it ran longer than the guest allows;
+    /// [`Status::ended`] tells how it went.
+    TimedOut,
     /// The monitor was told to stop, or was found dead, before the start script had ended.
     Interrupted,
     /// The guest was booted anew before the start script had ended.
@@ -30,14 +33,20 @@ impl RunState {
         match self {
             Self::Running => "running",
             Self::Finished => "finished",
+            Self::TimedOut => "timed-out",
             Self::Interrupted => "interrupted",
             Self::Rebooted => "rebooted",
         }
     }
 
+    /// Whether the start script has ended and its monitor has seen how.
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Finished | Self::TimedOut)
+    }
+
     /// The state that a word in the status file stands for.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Running, Self::Finished, Self::Interrupted, Self::Rebooted]
+        [Self::Running, Self::Finished, Self::TimedOut, Self::Interrupted, Self::Rebooted]
             .into_iter()
             .find(|state| state.word() == word)
     }
@@ -84,7 +93,7 @@ pub struct Status {
     pub interval: Duration,
     /// The boot of the guest in which the record was written, where the guest can tell.
     pub boot: Option<BootId>,
-    /// How the start script ended; set if and only if the state is [`RunState::Finished`].
+    /// How the start script ended; set if and only if [`RunState::has_ended`].
     pub ended: Option<Ending>,
     /// Bytes of standard output that are on the disk.
     pub stdout_bytes: u64,
@@ -109,7 +118,7 @@ pub enum StatusRule {
     /// The Done Flag is set while the state says that the script still runs.
     #[error("the Done Flag is set while the state is running")]
     DoneWhileRunning,
-    /// An exit code or signal without state `finished`, or the state without either.
+    /// An exit code or signal in a state without end, or none in one with.
     #[error("state and exit code or signal contradict each other")]
     EndingWithoutFinish,
     /// Signals go from 1 to 64.
@@ -136,7 +145,7 @@ impl Status {
         if self.done && self.state == RunState::Running {
             return Err(StatusRule::DoneWhileRunning);
         }
-        if self.ended.is_some() != (self.state == RunState::Finished) {
+        if self.ended.is_some() != self.state.has_ended() {
             return Err(StatusRule::EndingWithoutFinish);
         }
         if let Some(Ending::Signal(0 | 65..)) = self.ended {

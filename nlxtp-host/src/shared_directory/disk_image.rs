@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rextfv_core::archive_rules::Manifest;
@@ -86,7 +86,7 @@ impl DiskImage {
 
     fn volume(&self) -> Result<FatVolume<File>> {
         let open = || {
-            let file = open_for(&self.path, File::options().read(true))?;
+            let file = open_disk(&self.path, Access::Read)?;
             let extent = locate(&file)?;
             FatVolume::open(file, extent, self.read_limits()).map_err(Error::from)
         };
@@ -102,15 +102,30 @@ impl DiskImage {
     }
 }
 
+/// What a disk is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    /// Nobody else may have a block device open exclusively: mounted, or part of another device.
+    Write,
+}
+
 /// Opens a disk, and nothing but a regular file or a block device.
-pub(super) fn open_for(path: &Path, options: &std::fs::OpenOptions) -> Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
+pub(super) fn open_disk(path: &Path, access: Access) -> Result<File> {
     let found = std::fs::metadata(path).map_err(|error| Error::io("open the disk", error))?;
-    if !found.is_file() && !found.file_type().is_block_device() {
+    let is_device = found.file_type().is_block_device();
+    if !found.is_file() && !is_device {
         return Err(Error::new(ErrorKind::NotATarget, "it is neither a regular file nor a block device"));
     }
     // Non-blocking, should it have become a FIFO meanwhile.
-    options.clone().custom_flags(libc::O_NONBLOCK).open(path).map_err(|error| Error::io("open the disk", error))
+    let exclusive = if is_device && access == Access::Write { libc::O_EXCL } else { 0 };
+    let mut options = File::options();
+    options.read(true).write(access == Access::Write).custom_flags(libc::O_NONBLOCK | exclusive);
+    options.open(path).map_err(|error| match error.raw_os_error() {
+        Some(libc::EBUSY) => Error::new(ErrorKind::InUse, "the block device is mounted, or part of another device")
+            .with_hint("unmount it first"),
+        _ => Error::io("open the disk", error),
+    })
 }
 
 /// Finds the FAT file system, and says what else it may be where there is none.

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use rextfv_core::ids::RunId;
 use rextfv_core::layout;
 use rextfv_core::shared_directory::{Attributes, Content, Replacement};
 
-use super::disk_image::{DiskOptions, locate, open_for};
+use super::disk_image::{Access, DiskOptions, locate, open_disk};
 use super::image_lock::LockedImage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fat::{
@@ -57,7 +57,7 @@ impl DiskReplacement {
     pub fn begin(path: &Path, manifest: &Manifest) -> Result<Self> {
         // A link to the image stays a link: what it leads to is replaced.
         let path = path.canonicalize().map_err(|error| Error::io("open the disk", error))?;
-        let file = open_for(&path, open_options(&path).read(true).write(true))?;
+        let file = open_disk(&path, Access::Write)?;
         let extent = locate(&file)?;
         let label = FatVolume::open(&file, extent, ReadLimits::default())?.label();
         let image = LockedImage::lock(file, &path)?;
@@ -83,16 +83,6 @@ impl DiskReplacement {
         self.written.insert(path.clone(), index);
         Ok(())
     }
-}
-
-/// A mounted block device is not opened for writing.
-fn open_options(path: &Path) -> std::fs::OpenOptions {
-    let mut options = File::options();
-    let is_device = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device());
-    if is_device {
-        options.custom_flags(libc::O_EXCL);
-    }
-    options
 }
 
 fn plan(label: &str, extent: Extent, manifest: &Manifest) -> Result<Arc<Layout>> {

@@ -1,4 +1,6 @@
 use super::*;
+use crate::entry_path::InvalidPath;
+use crate::fat_names::FatNameProblem;
 use alloc::string::ToString;
 use alloc::vec;
 

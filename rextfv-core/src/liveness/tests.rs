@@ -107,6 +107,15 @@ fn what_the_guest_itself_says() {
 }
 
 #[test]
+fn a_script_that_ran_too_long_has_finished_for_a_reason() {
+    let mut memory = None;
+    let now = Moment { epoch: 0, time: Duration::ZERO };
+    let timed_out = Status { state: RunState::TimedOut, ended: Some(Ending::Signal(15)), done: true, ..record(5, 7) };
+    let verdict = judge(&Reading::Record(timed_out), PowerState::On, now, &LivenessRules::default(), &mut memory);
+    assert_eq!(verdict, (State::Finished, Some(Evidence::TimedOut)));
+}
+
+#[test]
 fn a_guest_that_is_off_runs_nothing() {
     let mut host = Host::default();
     assert_eq!(host.ask_with_power(0, &running(5), PowerState::On), State::Running);

@@ -35,6 +35,10 @@ header signal.status 8 finished no 'signal 9' 67108864 'stdout custom' 0
 printf '\n' >> signal.status
 seal signal.status
 
+header timed-out.status 5 timed-out yes 'exit 3' 0 - -
+printf '\n' >> timed-out.status
+seal timed-out.status
+
 header interrupted.status 18446744073709551615 interrupted yes - 3 - 4
 printf 'a\n\nb\n' >> interrupted.status
 seal interrupted.status

@@ -1,0 +1,139 @@
+//! `nlxtp archive`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use nlxtp_host::archive::ArchiveReader;
+use rextfv_core::archive_rules::{ArchiveRules, Lost, Manifest};
+use rextfv_core::entry_path::displayable;
+use rextfv_core::listing::Listing;
+use rextfv_core::shared_directory::Representation;
+use serde::Serialize;
+
+use super::archive_file;
+use super::failure::{Failure, exit};
+use super::options::{LimitOptions, LinkOption};
+use super::output::{print, print_json};
+use super::progress::Meter;
+use super::session::Session;
+use super::units::{show_count, show_size};
+use super::upload::{show_left_out, show_losses};
+
+const EXAMPLE: &str = "\
+All of the archive is read, and every entry that an upload would refuse is listed with the reason.
+
+Example:
+  nlxtp archive check experiment.tar.gz --for fat
+  nlxtp archive check experiment.zip --for fat --follow-links --json";
+
+/// Look at archives
+#[derive(Debug, Subcommand)]
+pub enum Archive {
+    Check(Check),
+}
+
+/// Tell whether an upload would take an archive
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLE)]
+pub struct Check {
+    /// A tar, tar.gz, tar.zst or zip; "-" reads standard input
+    archive: PathBuf,
+    /// For which kind of target: fat, a virtual machine's disk; directory, a container's shared
+    /// directory, which takes links and more names
+    #[arg(long = "for", value_enum, default_value = "directory", value_name = "KIND")]
+    kind: Kind,
+    #[command(flatten)]
+    links: LinkOption,
+    #[command(flatten)]
+    limits: LimitOptions,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    Fat,
+    Directory,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    format: &'static str,
+    r#for: Kind,
+    entries: u64,
+    files: u64,
+    directories: u64,
+    links: u64,
+    bytes: u64,
+    start_script: Option<String>,
+    left_out: &'a Listing<String>,
+    lost: Lost,
+}
+
+impl Archive {
+    pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        let Self::Check(check) = self;
+        check.run(session)
+    }
+}
+
+impl Check {
+    fn run(self, session: &Session) -> Result<u8, Failure> {
+        let limits = self.limits.limits();
+        let representation = match self.kind {
+            Kind::Fat => Representation::Fat,
+            Kind::Directory => Representation::Posix,
+        };
+        let rules = ArchiveRules { representation, links: self.links.policy(), limits };
+        let control = session.control(None);
+        let source = archive_file::open(&self.archive, &limits, &control)?;
+        let failed = |error| Failure::archive(error, &self.archive);
+        let mut reader = ArchiveReader::open(source).map_err(failed)?;
+        let manifest = {
+            let meter = Meter::new();
+            reader.examine(&rules, &meter.watch(control)).map_err(failed)?
+        };
+        let answer = self.answer(reader.format().name(), &manifest);
+        if session.json {
+            print_json(&answer)?;
+        } else {
+            print(&self.show(&answer, representation))?;
+        }
+        Ok(exit::SUCCESS)
+    }
+
+    fn answer<'a>(&self, format: &'static str, manifest: &'a Manifest) -> Answer<'a> {
+        Answer {
+            format,
+            r#for: self.kind,
+            entries: manifest.entries(),
+            files: manifest.files.len() as u64,
+            directories: manifest.directories.len() as u64,
+            links: manifest.links.len() as u64,
+            bytes: manifest.total_bytes,
+            start_script: manifest.start_script().map(displayable),
+            left_out: &manifest.left_out,
+            lost: manifest.lost,
+        }
+    }
+
+    fn show(&self, answer: &Answer<'_>, representation: Representation) -> String {
+        let target = match self.kind {
+            Kind::Fat => "a disk (FAT)",
+            Kind::Directory => "a container's directory",
+        };
+        let mut text = format!(
+            "{}: {}, {}, {} unpacked; {target} takes it\n",
+            displayable(self.archive.as_os_str().as_encoded_bytes()),
+            answer.format,
+            show_count(answer.entries, "entry", "entries"),
+            show_size(answer.bytes),
+        );
+        text.push_str(&match &answer.start_script {
+            Some(script) => format!("start script: {script}\n"),
+            None => "start script: none (no auto_exec.sh at the archive's top): nothing would be executed\n".into(),
+        });
+        text.push_str(&show_losses(answer.lost, representation));
+        text.push_str(&show_left_out(answer.left_out));
+        text
+    }
+}

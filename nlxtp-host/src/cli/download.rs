@@ -1,0 +1,184 @@
+//! `nlxtp download`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use nlxtp_host::archive::OutputFormat;
+use nlxtp_host::error::{Error, ErrorKind};
+use rextfv_core::entry_path::displayable;
+use rextfv_core::operations::DownloadReport;
+use rextfv_core::shared_directory::MayRetry;
+use serde::Serialize;
+
+use super::archive_file::{self, NewArchive, Watched};
+use super::failure::{Failure, exit};
+use super::options::{LimitOptions, open_node};
+use super::output::{json_line, print, print_aside, show_listing};
+use super::progress::Meter;
+use super::session::Session;
+use super::units::{parse_duration, show_count, show_size};
+
+const EXAMPLE: &str = "\
+The archive holds everything in the shared directory, the outputs and status in exec_status/ too. It \
+appears under its name only when it is complete; an existing file is only replaced with --force. \
+Where a guest that is on changes a disk meanwhile, the download is tried again a few times (not if \
+the archive goes to a pipe, where what was written is written).
+
+Example:
+  nlxtp download disk.img results.tar.gz
+  nlxtp download disk.img results.tar.zst --level 19
+  nlxtp download disk.img - --format tar | tar -x -C results";
+
+/// Take the whole shared directory home as an archive
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLE)]
+pub struct Download {
+    /// The shared directory or disk
+    target: PathBuf,
+    /// The archive to be made; "-" writes standard output
+    archive: PathBuf,
+    /// The archive's format [default: what its name ends with, else tar.gz]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// How hard to compress: tar.gz from 0 to 9 [default: 6], tar.zst from 1 to 22 [default: 3]
+    #[arg(long, value_name = "NUMBER")]
+    level: Option<u8>,
+    /// Replace an existing file
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    limits: LimitOptions,
+    /// Give up if it takes longer than this
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    #[value(name = "tar.gz", alias = "tgz")]
+    TarGz,
+    #[value(name = "tar")]
+    Tar,
+    #[value(name = "tar.zst", alias = "tzst")]
+    TarZst,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    format: &'static str,
+    attempts: u32,
+    #[serde(flatten)]
+    report: &'a DownloadReport,
+}
+
+impl Download {
+    /// Whether standard output carries the archive.
+    pub fn is_to_stdout(&self) -> bool {
+        archive_file::is_standard(&self.archive)
+    }
+
+    pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        let format = self.output_format().map_err(|error| Failure::archive(error, &self.archive))?;
+        let control = session.control(self.timeout);
+        let node = &mut open_node(&self.target, self.limits.limits())?;
+        self.check_apart().map_err(|error| Failure::archive(error, &self.archive))?;
+        let mut archive = NewArchive::create(&self.archive, self.force)?;
+        let meter = Meter::new();
+        let control = meter.watch(control);
+        let mut fault = None;
+        let can_restart = archive.can_restart();
+        let downloaded = session.with_retries(&control, || {
+            let writer =
+                archive.writer().map_err(|error| Error::io("write the archive", error).with_path(&self.archive))?;
+            let mut sink = Watched::new(writer);
+            node.download(&mut sink, format, &control).map_err(|error| {
+                if error.may_retry() && can_restart {
+                    return error;
+                }
+                // Not to be tried again; what is told is kept aside.
+                fault = Some(sink.blame(error, &self.archive, &self.target));
+                Error::new(ErrorKind::Io, "the download failed")
+            })
+        });
+        drop(control);
+        drop(meter);
+        let (report, attempts) =
+            downloaded.map_err(|error| fault.unwrap_or_else(|| Failure::target(error, &self.target)))?;
+        archive.complete(&self.archive)?;
+        let answer = if session.json {
+            json_line(&Answer { format: format_name(format), attempts, report: &report })
+        } else {
+            self.show(&report)
+        };
+        if self.is_to_stdout() {
+            print_aside(&answer);
+        } else {
+            print(&answer)?;
+        }
+        Ok(exit::SUCCESS)
+    }
+
+    /// Refuses to write over the target or into it: the archive would replace what it is made of, or a
+    /// guest could lead it elsewhere by a link.
+    fn check_apart(&self) -> Result<(), Error> {
+        let Ok(target) = self.target.canonicalize() else { return Ok(()) };
+        let folder = self.archive.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let within = [self.archive.canonicalize(), folder.canonicalize()];
+        if within.into_iter().flatten().any(|path| path.starts_with(&target)) && !self.is_to_stdout() {
+            return Err(Error::new(ErrorKind::InvalidInput, "the archive would lie in the target itself")
+                .with_hint("name a file elsewhere"));
+        }
+        Ok(())
+    }
+
+    fn output_format(&self) -> Result<OutputFormat, Error> {
+        let format = match self.format {
+            Some(Format::TarGz) => OutputFormat::default(),
+            Some(Format::Tar) => OutputFormat::Tar,
+            Some(Format::TarZst) => OutputFormat::TarZst { level: 3 },
+            None => OutputFormat::from_path(&self.archive),
+        };
+        let Some(level) = self.level else { return Ok(format) };
+        match format {
+            OutputFormat::TarGz { .. } if level <= 9 => Ok(OutputFormat::TarGz { level: level.into() }),
+            OutputFormat::TarZst { .. } if (1..=22).contains(&level) => {
+                Ok(OutputFormat::TarZst { level: level.into() })
+            }
+            _ => Err(Error::new(ErrorKind::InvalidInput, format!("{} has no level {level}", format_name(format)))
+                .with_hint("tar.gz has 0 to 9, tar.zst 1 to 22, tar none")),
+        }
+    }
+
+    fn show(&self, report: &DownloadReport) -> String {
+        let mut parts = vec![show_count(report.files, "file", "files")];
+        parts.push(show_count(report.directories, "directory", "directories"));
+        if report.symlinks > 0 {
+            parts.push(show_count(report.symlinks, "symbolic link", "symbolic links"));
+        }
+        let name = if self.is_to_stdout() {
+            "standard output".into()
+        } else {
+            displayable(self.archive.as_os_str().as_encoded_bytes())
+        };
+        let mut text = format!(
+            "{name}: {}, {} ({} packed)\n",
+            parts.join(", "),
+            show_size(report.bytes),
+            show_size(report.archive_bytes)
+        );
+        text.push_str(&show_listing("not as the guest wrote it:", &report.changed, |changed| {
+            format!("{}: {}", changed.path, changed.problem)
+        }));
+        text.push_str(&show_listing("left out:", &report.left_out, |left| format!("{}: {}", left.path, left.reason)));
+        text
+    }
+}
+
+fn format_name(format: OutputFormat) -> &'static str {
+    match format {
+        OutputFormat::TarGz { .. } => "tar.gz",
+        OutputFormat::Tar => "tar",
+        OutputFormat::TarZst { .. } => "tar.zst",
+    }
+}

@@ -1,0 +1,132 @@
+//! A status, shown.
+
+use rextfv_core::entry_path::displayable;
+use rextfv_core::liveness::State;
+use rextfv_core::operations::{Dialect, StatusReport};
+use rextfv_core::status::Truncated;
+use serde::Serialize;
+
+use super::failure::exit;
+use super::units::show_size;
+
+/// A status as JSON.
+#[derive(Serialize)]
+pub struct StatusJson {
+    state: State,
+    done: bool,
+    running: bool,
+    custom: Option<String>,
+    /// The Custom Status is not UTF-8, and `custom` has U+FFFD for what is not.
+    custom_lossy: bool,
+    exit_code: Option<u8>,
+    signal: Option<u8>,
+    timed_out: bool,
+    sequence: Option<u64>,
+    run_id: Option<String>,
+    stdout_bytes: Option<u64>,
+    stderr_bytes: Option<u64>,
+    truncated: Vec<&'static str>,
+    dialect: Option<Dialect>,
+    reason: Option<String>,
+    attempts: u32,
+}
+
+impl From<&StatusReport> for StatusJson {
+    fn from(report: &StatusReport) -> Self {
+        let custom = report.custom.as_deref();
+        Self {
+            state: report.state,
+            done: report.done(),
+            running: report.running(),
+            custom: custom.map(|custom| String::from_utf8_lossy(custom).into_owned()),
+            custom_lossy: custom.is_some_and(|custom| str::from_utf8(custom).is_err()),
+            exit_code: report.exit_code,
+            signal: report.signal,
+            timed_out: report.timed_out,
+            sequence: report.sequence,
+            run_id: report.run_id.map(|id| id.to_string()),
+            stdout_bytes: report.stdout_bytes,
+            stderr_bytes: report.stderr_bytes,
+            truncated: truncated_words(report.truncated),
+            dialect: report.dialect,
+            reason: report.reason.clone(),
+            attempts: report.attempts,
+        }
+    }
+}
+
+fn truncated_words(truncated: Truncated) -> Vec<&'static str> {
+    [("stdout", truncated.stdout), ("stderr", truncated.stderr), ("custom", truncated.custom)]
+        .into_iter()
+        .filter_map(|(word, cut)| cut.then_some(word))
+        .collect()
+}
+
+/// Characters of a Custom Status that people get to see.
+const CUSTOM_SHOWN: usize = 2000;
+
+fn show_custom(custom: &[u8]) -> String {
+    let shown = displayable(custom);
+    match shown.char_indices().nth(CUSTOM_SHOWN) {
+        Some((end, _)) => {
+            format!("{}... ({} in all; --json shows it whole)", &shown[..end], show_size(custom.len() as u64))
+        }
+        None => shown,
+    }
+}
+
+fn show_ending(report: &StatusReport) -> Option<String> {
+    match (report.exit_code, report.signal) {
+        (Some(code), _) => Some(format!("exit code {code}")),
+        (None, Some(signal)) => Some(format!("ended by signal {signal}")),
+        (None, None) => None,
+    }
+}
+
+/// A status in aligned lines.
+pub fn show_lines(report: &StatusReport) -> String {
+    let mut lines = vec![("state", report.state.word().to_owned())];
+    lines.extend(show_ending(report).map(|ending| ("script", ending)));
+    lines.extend(report.reason.as_deref().map(|reason| ("reason", displayable(reason.as_bytes()))));
+    lines.extend(report.custom.as_deref().map(|custom| ("custom", show_custom(custom))));
+    if let (Some(stdout), Some(stderr)) = (report.stdout_bytes, report.stderr_bytes) {
+        lines.push(("output", format!("stdout {}, stderr {}", show_size(stdout), show_size(stderr))));
+    }
+    let cut = truncated_words(report.truncated);
+    if !cut.is_empty() {
+        lines.push(("truncated", cut.join(", ")));
+    }
+    lines.extend(report.run_id.map(|run| ("run", run.to_string())));
+    if report.dialect == Some(Dialect::Tomato) {
+        lines.push(("dialect", "ToMaTo's guest modules".into()));
+    }
+    lines.into_iter().map(|(name, value)| format!("{:<11}{value}\n", format!("{name}:"))).collect()
+}
+
+/// A status in one line, without its end.
+pub fn show_line(report: &StatusReport) -> String {
+    let mut parts = vec![format!("{:<16}", report.state.word())];
+    parts.extend(show_ending(report));
+    parts.extend(report.custom.as_deref().map(|custom| format!("custom: {}", show_custom(custom))));
+    if let (Some(stdout), Some(stderr)) = (report.stdout_bytes, report.stderr_bytes) {
+        parts.push(format!("stdout: {}, stderr: {}", show_size(stdout), show_size(stderr)));
+    }
+    parts.extend(report.reason.as_deref().map(|reason| displayable(reason.as_bytes())));
+    parts.join("  ").trim_end().to_owned()
+}
+
+/// The exit code that tells a state.
+pub fn exit_code(report: &StatusReport) -> u8 {
+    match report.state {
+        State::NotStarted => exit::NOT_STARTED,
+        State::Running => exit::RUNNING,
+        // ToMaTo's modules keep no exit code: done is all that can be told.
+        State::Finished if report.exit_code.unwrap_or(0) == 0 && report.signal.is_none() && !report.timed_out => {
+            exit::SUCCESS
+        }
+        State::Finished => exit::SCRIPT_FAILED,
+        State::MonitorStopped => exit::MONITOR_STOPPED,
+        State::GuestRebooted => exit::GUEST_REBOOTED,
+        State::Unreadable => exit::UNREADABLE,
+    }
+}

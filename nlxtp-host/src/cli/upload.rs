@@ -1,0 +1,128 @@
+//! `nlxtp upload`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use nlxtp_host::error::ErrorKind;
+use nlxtp_host::guest::InvokeCommand;
+use rextfv_core::archive_rules::Lost;
+use rextfv_core::operations::{Execution, UploadReport};
+use rextfv_core::shared_directory::Representation;
+
+use super::archive_file;
+use super::failure::{Failure, exit};
+use super::memory_file::MemoryOptions;
+use super::options::{LimitOptions, LinkOption, PowerOption, open_node};
+use super::output::{print, print_json, show_listing};
+use super::progress::Meter;
+use super::session::Session;
+use super::units::{parse_duration, show_count, show_size};
+
+const EXAMPLE: &str = "\
+The whole archive is checked first: if anything in it cannot be taken, all of that is listed and the \
+target stays as it is. The start script is executed when the guest boots (a disk, or --guest-power \
+off), by the command that --invoke gives, or by the daemon in the guest.
+
+Example:
+  nlxtp upload disk.img experiment.tar.gz
+  tar -cz -C experiment . | nlxtp upload disk.img -
+  nlxtp upload /var/lib/lxc/node1/rootfs/mnt/nlXTP experiment.tar.gz --guest-power on \\
+      --invoke 'lxc-attach -n node1 -- nlxtp-guest monitor --background'";
+
+/// Replace the content by an archive's, and have its start script executed
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLE)]
+pub struct Upload {
+    /// The shared directory or disk
+    target: PathBuf,
+    /// A tar, tar.gz, tar.zst or zip; "-" reads standard input
+    archive: PathBuf,
+    #[command(flatten)]
+    power: PowerOption,
+    /// Shell command that starts the monitor inside a running container
+    #[arg(long, value_name = "COMMAND")]
+    invoke: Option<String>,
+    #[command(flatten)]
+    links: LinkOption,
+    #[command(flatten)]
+    limits: LimitOptions,
+    /// Give up if it takes longer than this
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    memory: MemoryOptions,
+}
+
+impl Upload {
+    pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        let limits = self.limits.limits();
+        let control = session.control(self.timeout);
+        let mut node = open_node(&self.target, limits)?.with_links(self.links.policy()).with_power(self.power.known());
+        if let Some(command) = &self.invoke {
+            node = node.with_invoker(InvokeCommand::new(command));
+        }
+        let mut archive = archive_file::open(&self.archive, &limits, &control)?;
+        let uploaded = {
+            let meter = Meter::new();
+            node.upload(&mut archive, &meter.watch(control))
+        };
+        let stands = uploaded.as_ref().map_or_else(|error| error.kind() == ErrorKind::InvokeFailed, |_| true);
+        if stands {
+            self.memory.forget(&self.target, session);
+        }
+        let report = uploaded.map_err(|error| archive.blame(error, &self.archive, &self.target))?;
+        if session.json {
+            print_json(&report)?;
+        } else {
+            print(&self.show(&report, node.directory().representation()))?;
+        }
+        Ok(exit::SUCCESS)
+    }
+
+    fn show(&self, report: &UploadReport, representation: Representation) -> String {
+        let shown = |path: &Path| rextfv_core::entry_path::displayable(path.as_os_str().as_encoded_bytes());
+        let entries = show_count(report.entries, "entry", "entries");
+        let mut text = format!("{}: {entries}, {}\n", shown(&self.target), show_size(report.bytes));
+        text.push_str(&match &report.start_script {
+            Some(script) => format!("start script: {script}, {}\n", execution_in_words(report.execution)),
+            None => "start script: none (no auto_exec.sh at the archive's top): nothing will be executed\n".into(),
+        });
+        text.push_str(&format!("run: {}\n", report.run_id));
+        text.push_str(&show_losses(report.lost, representation));
+        text.push_str(&show_left_out(&report.left_out));
+        text
+    }
+}
+
+fn execution_in_words(execution: Execution) -> &'static str {
+    match execution {
+        Execution::NoStartScript => "not executed",
+        Execution::AtBoot => "runs when the guest boots",
+        Execution::Invoked => "the monitor was invoked in the guest",
+        Execution::ByDaemon => "runs as soon as the daemon in the guest notices it",
+    }
+}
+
+/// What of an archive the target does not keep.
+pub fn show_losses(lost: Lost, representation: Representation) -> String {
+    let mut text = String::new();
+    let is_fat = representation == Representation::Fat;
+    if lost.modes > 0 {
+        let entries = show_count(lost.modes, "entry", "entries");
+        let what =
+            if is_fat { "(FAT has none; all are 0755 in a guest)" } else { "above 0777 (set-user-id and the like)" };
+        text.push_str(&format!("not kept: modes of {entries} {what}\n"));
+    }
+    if lost.owners > 0 {
+        let entries = show_count(lost.owners, "entry", "entries");
+        let why = if is_fat { "FAT has none" } else { "all get the shared directory's" };
+        text.push_str(&format!("not kept: owners of {entries} ({why})\n"));
+    }
+    text
+}
+
+/// Which entries of an archive are not uploaded.
+pub fn show_left_out(left_out: &rextfv_core::listing::Listing<String>) -> String {
+    show_listing("left out, because these names belong to the protocol:", left_out, Clone::clone)
+}

@@ -1,0 +1,243 @@
+//! Waiting and watching: exit codes, what is remembered between two calls, signals.
+
+mod cli_support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Child;
+use std::thread;
+use std::time::Duration;
+
+use cli_support::{Finished, KINDS, Kind, Place, finished, running};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rextfv_core::ids::BootId;
+use rextfv_core::status::{Ending, RunState, Status};
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+}
+
+/// Waits until the child takes signals in a thread of its own.
+fn until_it_takes_signals(child: &Child) {
+    let threads = format!("/proc/{}/task", child.id());
+    while fs::read_dir(&threads).unwrap().count() < 2 {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn the_exit_code_tells_how_it_ended() {
+    for kind in KINDS {
+        let place = Place::new();
+        let target = place.target(kind, "target");
+        let run = target.upload_something();
+        target.guest_reports(&running(&run, 1));
+        let timed_out = target.call("wait", &["--timeout", "50ms"]).expect(6);
+        timed_out.says(&["target", "not ended", "running"]);
+        target.call("wait", &["--guest-power", "off"]).expect(11);
+
+        let endings = [
+            (Status { state: RunState::Interrupted, ..running(&run, 1) }, 11),
+            (Status { state: RunState::Rebooted, ..running(&run, 1) }, 13),
+            (Status { boot: Some(BootId::from_bytes([2; 16])), ..running(&run, 1) }, 13),
+            (finished(&run, 1, Ending::Exit(3)), 10),
+            (finished(&run, 1, Ending::Signal(11)), 10),
+            // However well it took the end of its time.
+            (Status { state: RunState::TimedOut, ..finished(&run, 1, Ending::Exit(0)) }, 10),
+            (finished(&run, 1, Ending::Exit(0)), 0),
+        ];
+        for (sequence, (record, code)) in (2..).zip(endings) {
+            target.guest_reports(&Status { sequence, ..record });
+            target.call("wait", &["--timeout", "20s"]).expect(code);
+        }
+        let text = target.call("wait", &[]).expect(0);
+        assert!(text.text().contains("script:    exit code 0"), "{text:?}");
+    }
+}
+
+#[test]
+fn the_time_is_over() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    target.upload_something();
+    let answer = target.call("wait", &["--timeout", "50ms", "--json"]).expect(6).json();
+    assert_eq!(answer["error"]["kind"], "timed-out");
+    assert_eq!(answer["status"]["state"], "not-started");
+    target.guest_writes(&[("status.0", b"torn")]);
+    let answer = target.call("wait", &["--timeout", "50ms", "--json"]).expect(14).json();
+    assert_eq!(answer["error"]["kind"], "timed-out");
+    assert_eq!(answer["status"]["state"], "unreadable");
+    target.call("wait", &["--timeout", "10"]).expect(2).says(&["500ms, 10s"]);
+}
+
+#[test]
+fn a_stopped_monitor_is_told_by_a_second_call() {
+    for kind in KINDS {
+        let place = Place::new();
+        let target = place.target(kind, "target");
+        let run = target.upload_something();
+        target.guest_reports(&Status { interval: Duration::from_millis(1), ..running(&run, 1) });
+        assert_eq!(target.status(&["--grace", "0"])["state"], "running");
+        thread::sleep(Duration::from_millis(20));
+        let stopped = target.status(&["--grace", "0"]);
+        assert_eq!(stopped["state"], "monitor-stopped");
+        assert!(stopped["reason"].as_str().unwrap().contains("reported nothing new"), "{stopped}");
+        // Within the grace that is given it is not.
+        assert_eq!(target.status(&["--grace", "1h"])["state"], "running");
+        // Who remembers nothing cannot tell.
+        assert_eq!(target.status(&["--grace", "0", "--no-memory"])["state"], "running");
+        target.call("wait", &["--grace", "0", "--timeout", "20s"]).expect(11);
+
+        // A new upload begins anew.
+        let run = target.upload_something();
+        assert_eq!(fs::read_dir(place.path(".state/nlxtp")).unwrap().count(), 0);
+        target.guest_reports(&Status { interval: Duration::from_millis(1), ..running(&run, 1) });
+        assert_eq!(target.status(&["--grace", "0"])["state"], "running");
+    }
+}
+
+#[test]
+fn a_reboot_is_told_by_a_second_call() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    let run = target.upload_something();
+    target.guest_reports(&running(&run, 1));
+    let memory = ["--memory", "memory.json"];
+    assert_eq!(target.status(&memory)["state"], "running");
+    assert!(place.path("memory.json").exists() && !place.path(".state").exists());
+    target.guest_reports(&Status { boot: Some(BootId::from_bytes([2; 16])), ..running(&run, 2) });
+    assert_eq!(target.status(&memory)["state"], "guest-rebooted");
+    assert_eq!(target.status(&["--no-memory"])["state"], "running");
+}
+
+#[test]
+fn a_memory_that_cannot_be_used_is_ignored() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    let run = target.upload_something();
+    target.guest_reports(&running(&run, 1));
+    for garbage in [&b""[..], b"{", b"{\"version\":9}", &[0xff; 100_000]] {
+        place.write("memory.json", garbage);
+        let finished = target.call("status", &["--memory", "memory.json", "--json"]).expect(0);
+        assert_eq!(finished.json()["state"], "running");
+        finished.says(&["memory.json", "ignored"]);
+        // It was written anew.
+        assert_eq!(target.call("status", &["--memory", "memory.json"]).expect(0).stderr, "");
+    }
+    target.call("status", &["--memory", "no/such/place"]).expect(0).says(&["cannot be remembered"]);
+    target.call("status", &["--memory", "x", "--no-memory"]).expect(2);
+}
+
+#[test]
+fn without_a_home_nothing_is_remembered() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    let run = target.upload_something();
+    target.guest_reports(&running(&run, 1));
+    for (option, words) in [("--json", ""), ("--verbose", "HOME")] {
+        let mut command = place.command(&["status", "target", option]);
+        let finished = Finished::from(command.env_remove("XDG_STATE_HOME").env_remove("HOME").output().unwrap());
+        assert_eq!(finished.stderr.is_empty(), words.is_empty(), "{finished:?}");
+        finished.expect(0).says(&[words]);
+    }
+}
+
+#[test]
+fn each_change_is_a_line() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    let run = target.upload_something();
+    let mut child = target.begin("status", &["--watch", "--json", "--exit-code", "--timeout", "60s"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<serde_json::Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["state"], "not-started");
+    target.guest_reports(&running(&run, 1));
+    assert_eq!(next()["state"], "running");
+    target.guest_reports(&Status { custom: Some(b"half".into()), ..running(&run, 2) });
+    assert_eq!(next()["custom"], "half");
+    target.guest_reports(&finished(&run, 3, Ending::Exit(7)));
+    assert_eq!(next()["exit_code"], 7);
+    assert!(lines.next().is_none());
+    assert_eq!(child.wait().unwrap().code(), Some(10));
+}
+
+#[test]
+fn watching_has_an_end() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    target.upload_something();
+    let finished = target.call("status", &["--watch", "--timeout", "50ms"]).expect(6);
+    assert_eq!(finished.text(), "not-started\n");
+    target.call("status", &["--timeout", "1s"]).expect(2);
+}
+
+/// Whether whoever runs the tests has SIGINT ignored, as shells do for their background jobs; the
+/// command respects that.
+fn sigint_is_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let digits = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    u64::from_str_radix(digits, 16).unwrap() & (1 << (Signal::SIGINT as u64 - 1)) != 0
+}
+
+#[test]
+fn a_signal_cancels() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    target.upload_something();
+    for which in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        if which == Signal::SIGINT && sigint_is_ignored() {
+            continue;
+        }
+        let mut child = target.begin("wait", &["--verbose", "--json"]);
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        // It waits once it has said what it waits for.
+        stderr.read_line(&mut String::new()).unwrap();
+        signal(&child, which);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(7), "{which}");
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["error"]["kind"], "cancelled");
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+    }
+}
+
+#[test]
+fn a_cancelled_upload_has_changed_nothing() {
+    let place = Place::new();
+    let target = place.target(Kind::Disk, "target");
+    target.upload_something();
+    let before = place.snapshot();
+    // It waits for an archive that never comes.
+    let mut command = place.command(&["upload", "target", "-"]);
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    until_it_takes_signals(&child);
+    signal(&child, Signal::SIGTERM);
+    // Its standard input is still open: `wait` alone would close it.
+    let stdin = child.stdin.take();
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+    drop(stdin);
+    assert!(place.snapshot() == before);
+}
+
+#[test]
+fn a_second_signal_kills() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    target.upload_something();
+    // Nobody reads this pipe, so opening it blocks for ever.
+    nix::unistd::mkfifo(&place.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut child = target.begin("download", &["pipe"]);
+    until_it_takes_signals(&child);
+    let status = loop {
+        signal(&child, Signal::SIGTERM);
+        thread::sleep(Duration::from_millis(20));
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+    };
+    assert_eq!(status.signal(), Some(Signal::SIGTERM as i32));
+}

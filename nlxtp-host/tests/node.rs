@@ -1,0 +1,515 @@
+//! The operations of a node, from an archive to a result, on every kind of shared directory.
+
+mod stores;
+
+use std::fs::{self, File};
+use std::io::{Cursor, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nlxtp_host::archive::OutputFormat;
+use nlxtp_host::control::{CancelToken, Control, Progress};
+use nlxtp_host::error::{Error, ErrorKind, Result};
+use nlxtp_host::guest::{InvokeCommand, KnownPower};
+use nlxtp_host::node::{Node, Output};
+use nlxtp_host::shared_directory::{DiskImage, DiskOptions, HostDirectory};
+use rextfv_core::archive_rules::LinkPolicy;
+use rextfv_core::liveness::State;
+use rextfv_core::operations::{Dialect, Execution};
+use rextfv_core::powers::{GuestPower, PowerState};
+use rextfv_core::shared_directory::{Representation, Sharing};
+use rextfv_core::status::{Ending, RunState, Status, Truncated};
+use rextfv_core::status_codec;
+use stores::{DiskStore, HostStore, MemoryStore, Store};
+
+fn archive(files: &[(&str, &[u8])]) -> Cursor<Vec<u8>> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o755);
+        header.set_mtime(1_700_000_000);
+        builder.append_data(&mut header, path, *content).unwrap();
+    }
+    Cursor::new(builder.into_inner().unwrap())
+}
+
+const SCRIPT: (&str, &[u8]) = ("auto_exec.sh", b"#!/bin/sh\n");
+
+/// What is in a downloaded tar, without directories.
+fn unpacked(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in tar::Archive::new(bytes).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if entry.header().entry_type().is_file() {
+            let path = entry.path().unwrap().to_str().unwrap().trim_start_matches("./").to_owned();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            files.push((path, content));
+        }
+    }
+    files
+}
+
+fn status(sequence: u64) -> Status {
+    Status {
+        run: None,
+        sequence,
+        state: RunState::Running,
+        done: false,
+        running_info: sequence,
+        interval: Duration::from_secs(1),
+        boot: None,
+        ended: None,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        truncated: Truncated::default(),
+        custom: None,
+    }
+}
+
+fn record(status: &Status) -> Vec<u8> {
+    status_codec::encode(status).unwrap()
+}
+
+fn stores() -> Vec<Box<dyn Store>> {
+    vec![
+        Box::new(HostStore::new()),
+        Box::new(DiskStore::new()),
+        Box::new(MemoryStore::new(Representation::Posix)),
+        Box::new(MemoryStore::new(Representation::Fat)),
+    ]
+}
+
+#[test]
+fn the_whole_cycle() {
+    for store in stores() {
+        let mut node = Node::from_boxed(store.open());
+        assert_eq!(node.status().unwrap().state, State::NotStarted);
+
+        let report = node.upload(&mut archive(&[SCRIPT, ("d/data", b"data")]), &Control::none()).unwrap();
+        assert_eq!((report.entries, report.bytes), (3, 14));
+        assert_eq!(report.start_script.as_deref(), Some("auto_exec.sh"));
+        let turns = store.directory().sharing() == Sharing::TakingTurns;
+        assert_eq!(report.execution, if turns { Execution::AtBoot } else { Execution::ByDaemon });
+
+        let run = Some(report.run_id);
+        let mut words = Status { run, custom: Some(b"half".to_vec()), stdout_bytes: 3, ..status(1) };
+        store.guest_writes("exec_status/stdout", b"one and what is not flushed yet");
+        store.guest_writes("exec_status/status.1", &record(&words));
+        let report = node.status().unwrap();
+        assert_eq!((report.state, report.dialect), (State::Running, Some(Dialect::Nlxtp)));
+        assert_eq!((report.run_id, report.custom.as_deref()), (run, Some(&b"half"[..])));
+        let mut buffer = [0; 100];
+        assert_eq!(node.read_output(Output::Stdout, 0, &report, &mut buffer).unwrap(), 3);
+        assert_eq!(&buffer[..3], b"one");
+        assert_eq!(node.read_output(Output::Stdout, 3, &report, &mut buffer).unwrap(), 0);
+        assert_eq!(node.read_output(Output::Stderr, 0, &report, &mut buffer).unwrap(), 0);
+
+        store.guest_writes("result", b"result");
+        words = Status { state: RunState::Finished, ended: Some(Ending::Exit(3)), done: true, sequence: 2, ..words };
+        store.guest_writes("exec_status/status.0", &record(&words));
+        let mut seen = Vec::new();
+        let report = node.wait(&Control::none(), |report| seen.push(report.state)).unwrap();
+        assert_eq!((report.state, report.exit_code, report.done()), (State::Finished, Some(3), true));
+        assert_eq!(seen, [State::Finished]);
+
+        let mut download = Vec::new();
+        let report = node.download(&mut download, OutputFormat::Tar, &Control::none()).unwrap();
+        assert!(report.left_out.is_empty() && report.changed.is_empty());
+        let files = unpacked(&download);
+        let names: Vec<&str> = files.iter().map(|(name, _)| &**name).collect();
+        let expected = [
+            "auto_exec.sh",
+            "d/data",
+            "exec_status/status.0",
+            "exec_status/status.1",
+            "exec_status/stdout",
+            "nlxtp_run_id",
+            "result",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!((report.files, report.archive_bytes), (7, download.len() as u64));
+
+        // What was downloaded can be uploaded again, and is then a new run.
+        let report = node.upload(&mut Cursor::new(download), &Control::none()).unwrap();
+        assert_eq!(report.left_out.count(), 5, "{:?}", report.left_out);
+        assert_eq!(node.status().unwrap().state, State::NotStarted);
+    }
+}
+
+#[test]
+fn an_archive_without_a_start_script_is_taken_and_not_started() {
+    for store in stores() {
+        let mut node = Node::from_boxed(store.open()).with_invoker(InvokeCommand::new("exit 1"));
+        let report = node.upload(&mut archive(&[("data", b"")]), &Control::none()).unwrap();
+        assert_eq!((report.start_script, report.execution), (None, Execution::NoStartScript));
+    }
+}
+
+#[test]
+fn tomatos_guests_are_understood() {
+    for store in stores() {
+        let mut node = Node::from_boxed(store.open());
+        node.upload(&mut archive(&[SCRIPT]), &Control::none()).unwrap();
+        store.guest_writes("exec_status/out", b"hello\n");
+        assert_eq!(node.status().unwrap().state, State::Running, "neither running nor done");
+        store.guest_writes("exec_status/running", b"1425000000");
+        store.guest_writes("exec_status/custom", b"50%");
+        let report = node.status().unwrap();
+        assert_eq!((report.state, report.dialect), (State::Running, Some(Dialect::Tomato)));
+        assert_eq!(report.custom.as_deref(), Some(&b"50%"[..]));
+        let mut buffer = [0; 10];
+        assert_eq!(node.read_output(Output::Stdout, 0, &report, &mut buffer).unwrap(), 6);
+        store.guest_writes("exec_status/done", b"");
+        assert!(node.status().unwrap().done());
+    }
+}
+
+#[test]
+fn a_disk_is_not_touched_while_its_guest_is_on() {
+    struct Forbidden;
+    impl Read for Forbidden {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            panic!("not even the archive is looked at")
+        }
+    }
+    impl std::io::Seek for Forbidden {
+        fn seek(&mut self, _: std::io::SeekFrom) -> std::io::Result<u64> {
+            panic!("not even the archive is looked at")
+        }
+    }
+    for store in stores() {
+        let mut node = Node::from_boxed(store.open()).with_power(KnownPower(PowerState::On));
+        if store.directory().sharing() == Sharing::TakingTurns {
+            let error = node.upload(&mut Forbidden, &Control::none()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::GuestOn);
+            assert!(error.to_string().contains("shut the guest down"), "{error}");
+        } else {
+            node.upload(&mut archive(&[SCRIPT]), &Control::none()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_guest_that_was_turned_on_meanwhile_is_noticed() {
+    struct TurnedOn(Mutex<Vec<PowerState>>);
+    impl GuestPower for TurnedOn {
+        type Error = Error;
+        fn power_state(&self) -> Result<PowerState> {
+            Ok(self.0.lock().unwrap().pop().unwrap_or(PowerState::On))
+        }
+    }
+    let store = DiskStore::new();
+    let mut node = Node::from_boxed(store.open()).with_power(TurnedOn(Mutex::new(vec![PowerState::Off])));
+    let error = node.upload(&mut archive(&[SCRIPT]), &Control::none()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::GuestOn);
+}
+
+#[test]
+fn the_monitor_is_invoked_only_in_a_guest_that_is_on() {
+    let store = HostStore::new();
+    let scratch = tempfile::tempdir().unwrap();
+    let invoked = scratch.path().join("invoked");
+    let command = format!("touch {}", invoked.display());
+    for (power, expected) in [(PowerState::Off, Execution::AtBoot), (PowerState::On, Execution::Invoked)] {
+        let mut node = Node::from_boxed(store.open())
+            .with_power(KnownPower(power))
+            .with_invoker(InvokeCommand::new(command.clone()));
+        let report = node.upload(&mut archive(&[SCRIPT]), &Control::none()).unwrap();
+        assert_eq!(report.execution, expected);
+        assert_eq!(invoked.exists(), power == PowerState::On);
+    }
+    let mut node = Node::from_boxed(store.open()).with_invoker(InvokeCommand::new("exit 7"));
+    let error = node.upload(&mut archive(&[SCRIPT, ("new", b"")]), &Control::none()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvokeFailed);
+    assert!(store.directory().view().unwrap().top_names().unwrap().contains(&b"new".to_vec()), "the upload stands");
+}
+
+#[test]
+fn a_bad_archive_leaves_everything_as_it_was() {
+    for store in stores() {
+        let mut node = Node::from_boxed(store.open());
+        node.upload(&mut archive(&[SCRIPT, ("old", b"old")]), &Control::none()).unwrap();
+        let mut before = Vec::new();
+        node.download(&mut before, OutputFormat::Tar, &Control::none()).unwrap();
+
+        let mut truncated = archive(&[SCRIPT, ("new", &[7; 5000])]).into_inner();
+        truncated.truncate(3000);
+        let error = node.upload(&mut Cursor::new(truncated), &Control::none()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadArchive, "{error}");
+
+        let error = node.upload(&mut archive(&[SCRIPT, SCRIPT]), &Control::none()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert!(error.to_string().contains("auto_exec.sh"), "{error}");
+
+        let mut after = Vec::new();
+        node.download(&mut after, OutputFormat::Tar, &Control::none()).unwrap();
+        assert!(before == after);
+    }
+}
+
+#[test]
+fn links_are_refused_or_copied_where_there_are_none() {
+    let with_link = || {
+        let mut builder = tar::Builder::new(archive(&[SCRIPT]).into_inner()[..1024].to_vec());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        builder.append_link(&mut header, "link", "auto_exec.sh").unwrap();
+        let inner = builder.into_inner().unwrap();
+        Cursor::new([&archive(&[SCRIPT]).into_inner()[..1024], &inner[1024..]].concat())
+    };
+    let store = DiskStore::new();
+    let mut node = Node::from_boxed(store.open());
+    let error = node.upload(&mut with_link(), &Control::none()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(error.refusals().unwrap().listed[0].entry, "link");
+    let mut node = Node::from_boxed(store.open()).with_links(LinkPolicy::Copy);
+    node.upload(&mut with_link(), &Control::none()).unwrap();
+    let mut download = Vec::new();
+    node.download(&mut download, OutputFormat::Tar, &Control::none()).unwrap();
+    assert!(unpacked(&download).contains(&("link".into(), SCRIPT.1.to_vec())));
+}
+
+#[test]
+fn a_status_that_is_just_being_written_is_read_again() {
+    let store = Arc::new(HostStore::new());
+    let mut node = Node::from_boxed(store.open());
+    store.guest_writes("exec_status/status.0", b"half a rec");
+    let report = node.status().unwrap();
+    assert_eq!((report.state, report.attempts), (State::Unreadable, 5));
+    assert!(report.reason.unwrap().contains("does not begin"));
+
+    let guest = thread::spawn({
+        let store = Arc::clone(&store);
+        move || {
+            thread::sleep(Duration::from_millis(15));
+            store.guest_writes("exec_status/status.1", &record(&status(1)));
+        }
+    });
+    let report = node.status().unwrap();
+    assert_eq!(report.state, State::Running);
+    assert!(report.attempts > 1);
+    guest.join().unwrap();
+}
+
+#[test]
+fn waiting_ends_at_its_deadline_and_when_cancelled() {
+    let store = HostStore::new();
+    let mut node = Node::from_boxed(store.open());
+    let control = Control::none().with_deadline(Some(Instant::now() + Duration::from_millis(100)));
+    assert_eq!(node.wait(&control, |_| {}).unwrap_err().kind(), ErrorKind::TimedOut);
+
+    let token = CancelToken::new();
+    let canceller = thread::spawn({
+        let token = token.clone();
+        move || {
+            thread::sleep(Duration::from_millis(100));
+            token.cancel();
+        }
+    });
+    let control = Control::none().with_cancel(token);
+    assert_eq!(node.wait(&control, |_| {}).unwrap_err().kind(), ErrorKind::Cancelled);
+    canceller.join().unwrap();
+}
+
+#[test]
+fn a_cancelled_upload_changes_nothing() {
+    for store in stores() {
+        let mut node = Node::from_boxed(store.open());
+        node.upload(&mut archive(&[("old", b"old")]), &Control::none()).unwrap();
+        let token = CancelToken::new();
+        let control = Control::none().with_cancel(token.clone()).with_progress(|progress| {
+            if matches!(progress, Progress::Extracting { .. }) {
+                token.cancel();
+            }
+        });
+        let big = vec![1; 3 << 20];
+        let error = node.upload(&mut archive(&[SCRIPT, ("a", &big), ("b", &big)]), &control).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        assert_eq!(store.directory().view().unwrap().top_names().unwrap(), [&b"nlxtp_run_id"[..], b"old"]);
+    }
+}
+
+#[test]
+fn progress_is_shown_in_order_and_to_the_end() {
+    let store = DiskStore::new();
+    let mut node = Node::from_boxed(store.open());
+    let seen = Mutex::new(Vec::new());
+    let control = Control::none().with_progress(|progress| seen.lock().unwrap().push(progress));
+    let big = vec![1; 5 << 20];
+    node.upload(&mut archive(&[SCRIPT, ("big", &big)]), &control).unwrap();
+    drop(control);
+    let seen = seen.into_inner().unwrap();
+    let examined = |progress: &Progress| matches!(progress, Progress::Examining { done, total } if done == total);
+    let extracted = |progress: &Progress| matches!(progress, Progress::Extracting { done, total } if done == total);
+    let order = [seen.iter().position(examined), seen.iter().position(extracted), Some(seen.len() - 1)];
+    assert!(order.is_sorted() && order.iter().all(Option::is_some), "{seen:?}");
+    assert_eq!(seen.last(), Some(&Progress::Flushing));
+}
+
+/// A disk image and what can be seen of it from outside.
+struct Image {
+    scratch: tempfile::TempDir,
+}
+
+impl Image {
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        DiskImage::create(scratch.path().join("disk.img"), &DiskOptions::default()).unwrap();
+        Self { scratch }
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.scratch.path().join("disk.img")
+    }
+
+    fn upload(&self, path: &Path) -> Result<()> {
+        Node::new(DiskImage::open(path)?).upload(&mut archive(&[SCRIPT]), &Control::none()).map(drop)
+    }
+}
+
+#[test]
+fn a_replaced_image_keeps_its_mode_attributes_and_place() {
+    let image = Image::new();
+    let path = image.path();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    xattr::set(&path, "user.testbed", b"node 7").unwrap();
+    let link = image.scratch.path().join("link");
+    symlink("disk.img", &link).unwrap();
+    let before = fs::metadata(&path).unwrap();
+
+    image.upload(&link).unwrap();
+    let after = fs::metadata(&path).unwrap();
+    assert_ne!(before.ino(), after.ino(), "it is a new image");
+    assert_eq!((before.mode(), before.uid(), before.gid()), (after.mode(), after.uid(), after.gid()));
+    assert_eq!(before.len(), after.len());
+    assert_eq!(xattr::get(&path, "user.testbed").unwrap().as_deref(), Some(&b"node 7"[..]));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "the link still is one");
+    assert_eq!(fs::read_dir(image.scratch.path()).unwrap().count(), 2, "nothing is left over");
+}
+
+#[test]
+fn a_sparse_image_stays_sparse_and_an_allocated_one_allocated() {
+    let image = Image::new();
+    image.upload(&image.path()).unwrap();
+    let sparse = fs::metadata(image.path()).unwrap();
+    assert!(sparse.blocks() * 512 < sparse.len() / 4);
+
+    let file = File::options().write(true).open(image.path()).unwrap();
+    nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, sparse.len().cast_signed()).unwrap();
+    image.upload(&image.path()).unwrap();
+    let allocated = fs::metadata(image.path()).unwrap();
+    assert!(allocated.blocks() * 512 >= allocated.len());
+}
+
+#[test]
+fn what_lies_outside_the_partition_is_kept() {
+    use std::os::unix::fs::FileExt;
+    let image = Image::new();
+    let length = fs::metadata(image.path()).unwrap().len();
+    let file = File::options().write(true).open(image.path()).unwrap();
+    file.set_len(length + (8 << 20)).unwrap();
+    file.write_all_at(b"boot code", 0).unwrap();
+    file.write_all_at(b"between", 600_000).unwrap();
+    file.write_all_at(b"a second partition", length + (5 << 20)).unwrap();
+    drop(file);
+
+    image.upload(&image.path()).unwrap();
+    let bytes = fs::read(image.path()).unwrap();
+    assert_eq!(&bytes[..9], b"boot code");
+    assert_eq!(&bytes[600_000..600_007], b"between");
+    let second = usize::try_from(length).unwrap() + (5 << 20);
+    assert_eq!(&bytes[second..second + 18], b"a second partition");
+}
+
+#[test]
+fn an_image_that_another_process_holds_is_refused() {
+    let image = Image::new();
+    let before = fs::read(image.path()).unwrap();
+    let held = File::open(image.path()).unwrap();
+    held.lock().unwrap();
+    let error = image.upload(&image.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InUse);
+    assert!(before == fs::read(image.path()).unwrap());
+    drop(held);
+    image.upload(&image.path()).unwrap();
+}
+
+#[test]
+fn a_directory_that_another_upload_holds_is_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let held = File::open(scratch.path()).unwrap();
+    held.lock().unwrap();
+    let mut node = Node::new(HostDirectory::open(scratch.path()).unwrap());
+    let error = node.upload(&mut archive(&[SCRIPT]), &Control::none()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InUse);
+}
+
+#[test]
+fn an_upload_cut_off_at_any_step_is_finished_or_forgotten() {
+    let build = |root: &Path, place: &str| {
+        let staging = root.join(".nlxtp_upload");
+        fs::create_dir_all(staging.join(place).join("sub")).unwrap();
+        for (name, content) in [("auto_exec.sh", "new"), ("sub/file", "new"), ("nlxtp_run_id", "")] {
+            fs::write(staging.join(place).join(name), content).unwrap();
+        }
+    };
+    let old = |root: &Path| {
+        fs::write(root.join("auto_exec.py"), "old").unwrap();
+        fs::create_dir(root.join("results")).unwrap();
+    };
+    let tops = |root: &Path| HostDirectory::open(root).unwrap().view_names();
+    let new = ["auto_exec.sh", "nlxtp_run_id", "sub"];
+
+    // Before the content counts: the old content stands.
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path();
+    old(root);
+    build(root, "new");
+    assert_eq!(tops(root), [".nlxtp_upload", "auto_exec.py", "results"]);
+    Node::new(HostDirectory::open(root).unwrap()).upload(&mut archive(&[SCRIPT]), &Control::none()).unwrap();
+    assert_eq!(tops(root), ["auto_exec.sh", "nlxtp_run_id"]);
+
+    // Just after it counts; and in the middle of moving the old content away.
+    for removed in [&[][..], &["auto_exec.py"], &["auto_exec.py", "results"]] {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path();
+        old(root);
+        build(root, "commit");
+        let aside = root.join(".nlxtp_upload/old");
+        for (number, name) in removed.iter().enumerate() {
+            fs::create_dir_all(&aside).unwrap();
+            fs::rename(root.join(name), aside.join(format!("{:x}", number + 1))).unwrap();
+        }
+        assert_eq!(tops(root), new, "{removed:?} were out of the way");
+    }
+    // In the middle of moving the new content in.
+    for moved in [&[][..], &["nlxtp_run_id"], &["nlxtp_run_id", "sub"], &new] {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path();
+        build(root, "ready");
+        for name in moved {
+            fs::rename(root.join(".nlxtp_upload/ready").join(name), root.join(name)).unwrap();
+        }
+        assert_eq!(tops(root), new, "{moved:?} were in place");
+        assert_eq!(fs::read_to_string(root.join("sub/file")).unwrap(), "new");
+    }
+}
+
+/// The names at the top, as a view sees them.
+trait ViewNames {
+    fn view_names(&self) -> Vec<String>;
+}
+
+impl ViewNames for HostDirectory {
+    fn view_names(&self) -> Vec<String> {
+        use rextfv_core::shared_directory::SharedDirectory;
+        let names = self.view().unwrap().top_names().unwrap();
+        names.into_iter().map(|name| String::from_utf8(name).unwrap()).collect()
+    }
+}
