@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use nix::sys::stat::FileStat;
 use rextfv_core::ids::{ID_DIGITS, RunId};
 use rextfv_core::layout::{RUN_ID, STAGED_CONTENT, STATUS_DIRECTORY, choose_start_script, is_start_script};
 
@@ -73,6 +74,21 @@ pub struct Claim {
     pub script: OsString,
     /// The upload's id.
     pub run: Option<RunId>,
+}
+
+impl Claim {
+    /// Whether what stands in the shared directory is still what was claimed. An upload that has
+    /// replaced it meanwhile has brought another script under the same path, and that one is not
+    /// ours to start.
+    pub fn still_holds(&self) -> bool {
+        let identity = |stat: FileStat| (stat.st_dev, stat.st_ino);
+        let (Ok(Some(there)), Ok(ours)) = (self.shared.look(STATUS_DIRECTORY), self.status.stat()) else {
+            return false;
+        };
+        identity(there) == identity(ours)
+            && !STAGED_CONTENT.iter().any(|staged| self.shared.holds(staged))
+            && read_run_id(&self.shared) == self.run
+    }
 }
 
 /// What came of trying to claim the run.
@@ -162,6 +178,26 @@ mod tests {
         fs::write(dir.path().join("auto_exec.sh"), "").unwrap();
         assert!(matches!(claim(dir.path()).unwrap(), Claiming::Ours(_)));
         assert!(matches!(claim(dir.path()).unwrap(), Claiming::Nothing(_)));
+    }
+
+    #[test]
+    fn a_claim_ends_when_the_content_is_replaced() {
+        let replacements: [(&str, fn(&Path)); 4] = [
+            ("nothing", |_| {}),
+            ("an upload is put in its place", |dir| fs::create_dir_all(dir.join(".nlxtp_upload/commit")).unwrap()),
+            ("another upload has come", |dir| fs::write(dir.join("nlxtp_run_id"), "0".repeat(32)).unwrap()),
+            ("somebody else has claimed that", |dir| {
+                fs::rename(dir.join("exec_status"), dir.join("old")).unwrap();
+                fs::create_dir(dir.join("exec_status")).unwrap();
+            }),
+        ];
+        for (what, replace) in replacements {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("auto_exec.sh"), "").unwrap();
+            let Claiming::Ours(claim) = claim(dir.path()).unwrap() else { panic!("nobody else is here") };
+            replace(dir.path());
+            assert_eq!(claim.still_holds(), what == "nothing", "{what}");
+        }
     }
 
     #[test]

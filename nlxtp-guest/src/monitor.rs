@@ -81,6 +81,12 @@ pub fn run(config: &Config, background: bool) -> Result<(), Error> {
         next_beat: now,
     };
     run.begin();
+    // Making the claim last has taken a while.
+    if !run.claim.still_holds() {
+        note("another upload came before the start script was started; it was not started");
+        run.end(RunState::Interrupted, None);
+        return Ok(());
+    }
     let script = Script { shared: &config.dir, name: &run.claim.script, run: run.claim.run };
     let (state, ended) = match script.start() {
         Ok(child) => run.watch_over(child)?,
@@ -137,6 +143,12 @@ impl Run<'_> {
         }
         let group = Pid::from_raw(-i32::try_from(child.id()).unwrap_or(i32::MAX));
         let mut stop: Option<Stop> = None;
+        if !self.claim.still_holds() {
+            // An upload came in this very moment: this may be its script, which its own run starts.
+            note("another upload came while the start script was being started; it is ended");
+            let _ = kill(group, Signal::SIGKILL);
+            stop = Some(Stop { timed_out: false, kill_at: Instant::now(), killed: true });
+        }
         // A time too far away for the clock is none.
         let deadline = self.config.run_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let exit = loop {

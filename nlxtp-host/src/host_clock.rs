@@ -8,8 +8,8 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use rextfv_core::powers::Clock;
 
-/// Time since the host was booted, its sleep included: the same for all processes, so that what one
-/// remembers is of use to the next.
+/// Time since the host was booted: the same for all processes, so that what one remembers is of use
+/// to the next. It stands still while the host sleeps, for its guests do too.
 #[derive(Debug, Clone, Copy)]
 pub struct HostClock {
     epoch: u64,
@@ -33,7 +33,7 @@ impl Default for HostClock {
 
 impl Clock for HostClock {
     fn now(&self) -> Duration {
-        clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+        clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
     }
 
     fn epoch(&self) -> u64 {

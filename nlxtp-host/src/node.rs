@@ -206,12 +206,14 @@ impl Node {
     /// The target is missing or cannot be read at all. A status that cannot be read is no error but
     /// [`State::Unreadable`].
     pub fn status(&mut self) -> Result<StatusReport> {
-        let power = self.power.power_state()?;
+        let before = self.power.power_state()?;
         let (found, attempts) = retry(&RetryPolicy::STATUS, &self.clock, || match self.look() {
             Ok(found) if matches!(found.reading, Reading::Unusable(_)) => Attempt::Again(Ok(found)),
             Err(error) if error.may_retry() => Attempt::Again(Err(error)),
             settled => Attempt::Settled(settled),
         });
+        // A guest that was turned on or off meanwhile: what was read may be from before or after.
+        let power = if self.power.power_state()? == before { before } else { PowerState::Unknown };
         match found {
             Ok(found) => Ok(self.report(found, power, attempts)),
             Err(error) if error.may_retry() => {
@@ -227,7 +229,7 @@ impl Node {
 
     fn report(&mut self, found: Found, power: PowerState, attempts: u32) -> StatusReport {
         let now = Moment { epoch: self.clock.epoch(), time: self.clock.now() };
-        let (state, evidence) = liveness::judge(&found.reading, power, now, &self.liveness, &mut self.memory);
+        let (state, evidence) = liveness::judge(&found, power, now, &self.liveness, &mut self.memory);
         let mut report = StatusReport { attempts, ..blank_report(state, found.run) };
         report.reason = evidence.map(|evidence| evidence.to_string());
         match found.reading {
@@ -267,7 +269,6 @@ impl Node {
         let mut last: Option<StatusReport> = None;
         let mut pause = Duration::from_millis(10);
         loop {
-            control.check()?;
             let report = self.status()?;
             let changed = last.as_ref().is_none_or(|last| differs(last, &report));
             if changed {
@@ -277,6 +278,8 @@ impl Node {
             if matches!(report.state, State::Finished | State::MonitorStopped | State::GuestRebooted) {
                 return Ok(report);
             }
+            // Not before: a run that has ended is told even where no time is given.
+            control.check()?;
             last = Some(report);
             sleep(pause, control)?;
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -61,7 +61,7 @@ fn the_exit_code_tells_how_it_ended() {
 fn the_time_is_over() {
     let place = Place::new();
     let target = place.target(Kind::Directory, "target");
-    target.upload_something();
+    let run = target.upload_something();
     let answer = target.call("wait", &["--timeout", "50ms", "--json"]).expect(6).json();
     assert_eq!(answer["error"]["kind"], "timed-out");
     assert_eq!(answer["status"]["state"], "not-started");
@@ -69,6 +69,8 @@ fn the_time_is_over() {
     let answer = target.call("wait", &["--timeout", "50ms", "--json"]).expect(14).json();
     assert_eq!(answer["error"]["kind"], "timed-out");
     assert_eq!(answer["status"]["state"], "unreadable");
+    target.guest_reports(&finished(&run, 9, Ending::Exit(0)));
+    target.call("wait", &["--timeout", "0"]).expect(0);
     target.call("wait", &["--timeout", "10"]).expect(2).says(&["500ms, 10s"]);
 }
 

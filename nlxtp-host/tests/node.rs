@@ -15,12 +15,13 @@ use nlxtp_host::control::{CancelToken, Control, Progress};
 use nlxtp_host::error::{Error, ErrorKind, Result};
 use nlxtp_host::guest::{InvokeCommand, KnownPower};
 use nlxtp_host::node::{Node, Output};
-use nlxtp_host::shared_directory::{DiskImage, DiskOptions, HostDirectory};
+use nlxtp_host::shared_directory::{DiskImage, DiskOptions, HostDirectory, MemoryDirectory};
 use rextfv_core::archive_rules::LinkPolicy;
+use rextfv_core::entry_path::EntryPath;
 use rextfv_core::liveness::State;
 use rextfv_core::operations::{Dialect, Execution};
 use rextfv_core::powers::{GuestPower, PowerState};
-use rextfv_core::shared_directory::{Representation, Sharing};
+use rextfv_core::shared_directory::{Representation, SharedDirectory, Sharing};
 use rextfv_core::status::{Ending, RunState, Status, Truncated};
 use rextfv_core::status_codec;
 use stores::{DiskStore, HostStore, MemoryStore, Store};
@@ -210,6 +211,25 @@ fn a_guest_that_was_turned_on_meanwhile_is_noticed() {
 }
 
 #[test]
+fn a_guest_that_boots_during_a_status_query_has_not_stopped() {
+    /// Off when asked at first; and right after the answer it boots.
+    struct Boots(Arc<MemoryDirectory>);
+    impl GuestPower for Boots {
+        type Error = Error;
+        fn power_state(&self) -> Result<PowerState> {
+            let slot = EntryPath::parse(b"exec_status/status.1").unwrap();
+            let booted = self.0.view()?.entry(&slot)?.is_some();
+            self.0.write(&slot, record(&status(1)));
+            Ok(if booted { PowerState::On } else { PowerState::Off })
+        }
+    }
+    let directory = Arc::new(MemoryDirectory::new(Representation::Fat));
+    let mut node = Node::new(Arc::clone(&directory)).with_power(Boots(directory));
+    assert_eq!(node.status().unwrap().state, State::Running);
+    assert_eq!(node.status().unwrap().state, State::Running, "it was not on again after having been off");
+}
+
+#[test]
 fn the_monitor_is_invoked_only_in_a_guest_that_is_on() {
     let store = HostStore::new();
     let scratch = tempfile::tempdir().unwrap();
@@ -391,6 +411,24 @@ fn a_replaced_image_keeps_its_mode_attributes_and_place() {
     assert_eq!(xattr::get(&path, "user.testbed").unwrap().as_deref(), Some(&b"node 7"[..]));
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "the link still is one");
     assert_eq!(fs::read_dir(image.scratch.path()).unwrap().count(), 2, "nothing is left over");
+}
+
+#[test]
+fn a_replaced_image_gets_no_access_list_that_the_old_one_had_not() {
+    let image = Image::new();
+    let entry =
+        |tag: u16, mode: u16, id: u32| [&tag.to_le_bytes()[..], &mode.to_le_bytes(), &id.to_le_bytes()].concat();
+    let none = u32::MAX;
+    let entries = [entry(1, 7, none), entry(2, 7, 1234), entry(4, 0, none), entry(16, 7, none), entry(32, 0, none)];
+    let list = [&2_u32.to_le_bytes()[..], &entries.concat()].concat();
+    if xattr::set(image.scratch.path(), "system.posix_acl_default", &list).is_err() {
+        // A file system without access lists.
+        return;
+    }
+    fs::set_permissions(image.path(), fs::Permissions::from_mode(0o660)).unwrap();
+    image.upload(&image.path()).unwrap();
+    assert_eq!(xattr::get(image.path(), "system.posix_acl_access").unwrap(), None);
+    assert_eq!(fs::metadata(image.path()).unwrap().mode() & 0o777, 0o660);
 }
 
 #[test]

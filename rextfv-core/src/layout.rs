@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::entry_path::EntryPath;
+use crate::fat_names;
 
 /// The directory that the monitor makes for a run. Making it is the claim: whoever makes it runs
 /// the start script, and nobody else does.
@@ -41,10 +42,11 @@ pub const VOLUME_LABEL: &str = "NLXTP";
 
 /// Whether a name at the top of the shared directory belongs to the protocol. An archive's
 /// entries of these names are left out of an upload: they are what an earlier download holds.
-/// Compared without case, because FAT does not tell case apart.
+/// Compared as FAT compares names, which does not tell case apart.
 pub fn is_reserved(path: &EntryPath) -> bool {
-    path.components().next().is_some_and(|top| {
-        [STATUS_DIRECTORY, RUN_ID, STAGING_DIRECTORY].iter().any(|name| top.eq_ignore_ascii_case(name.as_bytes()))
+    let top = path.components().next().and_then(|top| str::from_utf8(top).ok()).map(fat_names::fold);
+    top.is_some_and(|top| {
+        [STATUS_DIRECTORY, RUN_ID, STAGING_DIRECTORY].into_iter().any(|name| top == fat_names::fold(name))
     })
 }
 
@@ -78,6 +80,9 @@ mod tests {
         for (path, reserved) in [
             ("exec_status/out", true),
             ("EXEC_STATUS", true),
+            // Small letters whose capitals are S and I.
+            ("exec_\u{17f}tatus/done", true),
+            ("nlxtp_run_\u{131}d", true),
             ("nlxtp_run_id", true),
             ("sub/exec_status", false),
             ("a", false),

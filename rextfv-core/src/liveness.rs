@@ -9,7 +9,7 @@ use core::time::Duration;
 use crate::ids::{BootId, RunId};
 use crate::powers::PowerState;
 use crate::status::{RunState, Status};
-use crate::status_reader::Reading;
+use crate::status_reader::{Found, Reading};
 
 /// The state of a run as the host tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,7 +75,7 @@ pub struct Moment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Memory {
-    /// The run that this is about.
+    /// The run that the last upload began, as far as it is known.
     run: Option<RunId>,
     /// The boot in which the run was first seen.
     first_boot: Option<BootId>,
@@ -120,18 +120,18 @@ pub enum Evidence {
     OtherBoot,
 }
 
-/// Judges a reading, and updates what is remembered.
+/// Judges what was found, and updates what is remembered.
 ///
 /// `memory` is `None` before the first query of a node; for a new run it starts anew by itself.
 /// A reading that cannot be used changes nothing in it.
 pub fn judge(
-    reading: &Reading,
+    found: &Found,
     power: PowerState,
     now: Moment,
     rules: &LivenessRules,
     memory: &mut Option<Memory>,
 ) -> (State, Option<Evidence>) {
-    let (beat, run, boot, patience) = match reading {
+    let (beat, boot, patience) = match &found.reading {
         Reading::Unusable(_) => return (State::Unreadable, None),
         Reading::NotStarted => {
             *memory = None;
@@ -143,22 +143,21 @@ pub fn judge(
             }
             let patience = status.interval.saturating_mul(rules.missed_intervals).saturating_add(rules.grace);
             let beat = Beat { sequence: status.sequence, running_info: Some(status.running_info) };
-            (beat, status.run, status.boot, patience)
+            (beat, status.boot, patience)
         }
         Reading::Tomato(status) if status.done => return (State::Finished, None),
         Reading::Tomato(status) => {
-            (Beat { sequence: 0, running_info: status.running_info }, None, None, rules.tomato_patience)
+            (Beat { sequence: 0, running_info: status.running_info }, None, rules.tomato_patience)
         }
-        Reading::Claimed => (Beat::default(), None, None, rules.tomato_patience),
+        Reading::Claimed => (Beat::default(), None, rules.tomato_patience),
     };
     let now_ms = u64::try_from(now.time.as_millis()).unwrap_or(u64::MAX);
-    let fresh = Memory { run, first_boot: boot, beat, since_ms: now_ms, epoch: now.epoch, seen_off: false };
-    // A run is first seen as claimed, without its id.
+    let fresh = Memory { run: found.run, first_boot: boot, beat, since_ms: now_ms, epoch: now.epoch, seen_off: false };
     let remembered = memory.get_or_insert_with(|| fresh.clone());
-    if remembered.run != run && remembered.run.is_some() {
+    // Sequence numbers only rise within a run; that tells runs without an id apart.
+    if remembered.run != found.run || beat.sequence < remembered.beat.sequence {
         *remembered = fresh.clone();
     }
-    remembered.run = run;
     remembered.first_boot = remembered.first_boot.or(boot);
     let other_clock = remembered.epoch != now.epoch || remembered.since_ms > now_ms;
     if remembered.beat != beat || other_clock {

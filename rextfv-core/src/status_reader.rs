@@ -75,15 +75,15 @@ pub fn read_status<E: MayRetry>(view: &mut dyn View<Error = E>) -> Result<Found,
     let slots = [read_slot(view, 0, run)?, read_slot(view, 1, run)?];
     let reading = match newest(slots) {
         Ok(status) => Reading::Record(status),
-        Err(problems) if problems.contains(&SlotProblem::OtherRun) || problems == [SlotProblem::Missing; 2] => {
-            without_slots(view)?
-        }
+        Err([SlotProblem::Missing, SlotProblem::Missing]) => without_slots(view)?,
+        // Also where a slot is about another run. Everything beside it is that run's too; or an
+        // upload came while we were reading.
         Err(problems) => Reading::Unusable(problems),
     };
     Ok(Found { run, reading })
 }
 
-/// What there is of a run that has written no status slot of its own.
+/// What there is of a run that has written no status slot.
 fn without_slots<E>(view: &mut dyn View<Error = E>) -> Result<Reading, E> {
     if let Some(status) = read_tomato(view)? {
         return Ok(Reading::Tomato(status));

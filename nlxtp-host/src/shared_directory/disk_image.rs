@@ -95,7 +95,7 @@ impl DiskImage {
 
     fn read_limits(&self) -> ReadLimits {
         let mut limits = ReadLimits::default();
-        limits.max_depth = self.limits.depth.min(limits.max_depth);
+        limits.max_depth = self.limits.depth;
         limits.max_path_len = self.limits.path_bytes.min(limits.max_path_len);
         limits.max_entries = usize::try_from(self.limits.entries).unwrap_or(usize::MAX);
         limits

@@ -280,6 +280,9 @@ fn copy_data(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// The attribute that holds a file's POSIX access list.
+const ACCESS_LIST: &str = "system.posix_acl_access";
+
 /// Gives a file the owner, mode and extended attributes of another.
 fn keep_attributes(from: &File, to: &File) -> io::Result<()> {
     use xattr::FileExt as _;
@@ -287,11 +290,15 @@ fn keep_attributes(from: &File, to: &File) -> io::Result<()> {
     if (wanted.uid(), wanted.gid()) != (present.uid(), present.gid()) {
         std::os::unix::fs::fchown(to, Some(wanted.uid()), Some(wanted.gid()))?;
     }
-    to.set_permissions(wanted.permissions())?;
-    let names = match from.list_xattr() {
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(()),
-        other => other?,
+    let names: Vec<_> = match from.list_xattr() {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Vec::new(),
+        other => other?.collect(),
     };
+    // A directory can give new files an access list; the old image may have none.
+    if !names.iter().any(|name| name == ACCESS_LIST) && matches!(to.get_xattr(ACCESS_LIST), Ok(Some(_))) {
+        to.remove_xattr(ACCESS_LIST)?;
+    }
+    to.set_permissions(wanted.permissions())?;
     for name in names {
         let value = from.get_xattr(&name)?;
         if value != to.get_xattr(&name)? {

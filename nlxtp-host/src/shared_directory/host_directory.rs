@@ -108,7 +108,8 @@ impl From<io::Error> for EntryFailure {
             Some(libc::EXDEV) => Self::LeftOut(LeftOutReason::OtherFileSystem),
             // A component became a link between two looks.
             Some(libc::ELOOP) => Self::Gone,
-            Some(libc::EACCES | libc::EPERM | libc::EIO | libc::ENXIO | libc::ENAMETOOLONG) => {
+            // EAGAIN: the guest holds a lease on it, and opening it would have to wait.
+            Some(libc::EACCES | libc::EPERM | libc::EIO | libc::ENXIO | libc::ENAMETOOLONG | libc::EAGAIN) => {
                 Self::LeftOut(LeftOutReason::Unreadable)
             }
             _ => Self::Failed(error),
@@ -131,7 +132,11 @@ fn read_error(path: &EntryPath, error: io::Error) -> Error {
 impl HostView {
     fn find(&self, path: &EntryPath) -> Result<Option<Found>> {
         let bytes = if path.is_root() { &b"."[..] } else { path.as_bytes() };
-        match self.root.find(bytes).map_err(EntryFailure::from) {
+        let found = self.root.find(bytes);
+        if found.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            return Err(Error::new(ErrorKind::Changing, "the guest holds a lease on it").with_object(path.to_string()));
+        }
+        match found.map_err(EntryFailure::from) {
             Ok(found) => Ok(Some(found)),
             Err(EntryFailure::Gone) => Ok(None),
             Err(EntryFailure::LeftOut(reason)) => Err(Error::new(ErrorKind::ReadOnly, "it cannot be read")
@@ -141,11 +146,12 @@ impl HostView {
         }
     }
 
-    /// The names in a directory, if they are no more than the limit on entries.
-    fn names(&self, directory: &Directory, path: &EntryPath) -> Result<Vec<Vec<u8>>> {
-        let limit = usize::try_from(self.limits.entries).unwrap_or(usize::MAX);
+    /// The names in a directory, if there are no more than `left`, from which they are taken off.
+    fn names(&self, directory: &Directory, path: &EntryPath, left: &mut u64) -> Result<Vec<Vec<u8>>> {
+        let limit = usize::try_from(*left).unwrap_or(usize::MAX);
         let names = directory.names(limit.saturating_add(1)).map_err(|error| read_error(path, error))?;
-        if names.len() > limit { Err(too_many(limit as u64)) } else { Ok(names) }
+        *left = left.checked_sub(names.len() as u64).ok_or_else(|| too_many(self.limits.entries))?;
+        Ok(names)
     }
 }
 
@@ -185,7 +191,7 @@ impl View for HostView {
     }
 
     fn top_names(&mut self) -> Result<Vec<Vec<u8>>> {
-        self.names(&self.root, &EntryPath::root())
+        self.names(&self.root, &EntryPath::root(), &mut self.limits.entries.clone())
     }
 
     fn walk(&mut self, visitor: &mut dyn Visitor<Error = Error>) -> Result<()> {
@@ -194,19 +200,16 @@ impl View for HostView {
             path: EntryPath,
             names: std::vec::IntoIter<Vec<u8>>,
         }
-        let mut met = 0;
+        // Counted before they are visited: the names of all open levels are in memory at once.
+        let mut left = self.limits.entries;
         let own = self.root.directory(b".").map_err(|error| read_error(&EntryPath::root(), error))?;
-        let names = self.names(&own, &EntryPath::root())?.into_iter();
+        let names = self.names(&own, &EntryPath::root(), &mut left)?.into_iter();
         let mut levels = vec![Level { directory: own, path: EntryPath::root(), names }];
         while let Some(level) = levels.last_mut() {
             let Some(name) = level.names.next() else {
                 levels.pop();
                 continue;
             };
-            met += 1;
-            if met > self.limits.entries {
-                return Err(too_many(self.limits.entries));
-            }
             let mut leave_out = |shown: String, reason| visitor.left_out(LeftOut { path: shown, reason });
             let Some(path) = level.path.join(&name) else {
                 leave_out(displayable(&name), LeftOutReason::UnusableName)?;
@@ -240,7 +243,7 @@ impl View for HostView {
                         continue;
                     }
                     visitor.directory(&entry(path.clone(), EntryKind::Directory, 0, &status))?;
-                    let names = self.names(&directory, &path)?.into_iter();
+                    let names = self.names(&directory, &path, &mut left)?.into_iter();
                     levels.push(Level { directory, path, names });
                 }
             }

@@ -59,13 +59,14 @@ impl Staging {
             Error::new(ErrorKind::InUse, "another upload to this directory is under way")
                 .with_hint("wait for it to end and try again")
         })?;
-        check_space(&root, manifest)?;
         let doing = |error| Error::io("prepare the upload", error).with_object(STAGING_DIRECTORY);
         if let Some(staging) = existing(&root).map_err(doing)? {
             roll_forward(&root, &staging)?;
             drop(staging);
             root.remove_tree(STAGING).map_err(doing)?;
         }
+        // Leftovers may have taken the space.
+        check_space(&root, manifest)?;
         root.create_directory(STAGING).map_err(doing)?;
         let staging = root.directory(STAGING).map_err(doing)?;
         staging.create_directory(NEW).map_err(doing)?;

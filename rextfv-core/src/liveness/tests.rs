@@ -27,6 +27,7 @@ fn record(sequence: u64, boot: u8) -> Status {
 #[derive(Default)]
 struct Host {
     memory: Option<Memory>,
+    run: Option<RunId>,
     epoch: u64,
 }
 
@@ -37,7 +38,8 @@ impl Host {
 
     fn ask_with_power(&mut self, seconds: u64, reading: &Reading, power: PowerState) -> State {
         let now = Moment { epoch: self.epoch, time: Duration::from_secs(seconds) };
-        judge(reading, power, now, &LivenessRules::default(), &mut self.memory).0
+        let found = Found { run: self.run, reading: reading.clone() };
+        judge(&found, power, now, &LivenessRules::default(), &mut self.memory).0
     }
 }
 
@@ -93,8 +95,26 @@ fn the_next_run_starts_anew() {
     let mut host = Host::default();
     assert_eq!(host.ask(0, &running(5)), State::Running);
     assert_eq!(host.ask(90, &running(5)), State::MonitorStopped);
-    let next = Status { run: Some(RunId::from_bytes([2; 16])), ..record(5, 9) };
-    assert_eq!(host.ask(91, &Reading::Record(next)), State::Running);
+    host.run = Some(RunId::from_bytes([2; 16]));
+    assert_eq!(host.ask(91, &Reading::Record(record(5, 9))), State::Running);
+}
+
+#[test]
+fn nothing_is_carried_over_to_a_run_that_this_host_did_not_upload() {
+    let run = |number| Some(RunId::from_bytes([number; 16]));
+    let tomato = Reading::Tomato(TomatoStatus { running_info: Some(1), done: false, custom: None });
+    let mut host = Host { run: run(1), ..Host::default() };
+    assert_eq!(host.ask(0, &Reading::Claimed), State::Running);
+    host.run = run(2);
+    assert_eq!(host.ask(1000, &Reading::Claimed), State::Running);
+    assert_eq!(host.ask_with_power(1001, &tomato, PowerState::Off), State::MonitorStopped);
+    host.run = run(3);
+    assert_eq!(host.ask_with_power(1002, &tomato, PowerState::On), State::Running);
+
+    // Without ids, a sequence that begins again tells.
+    let mut host = Host::default();
+    assert_eq!(host.ask(0, &Reading::Record(record(9, 1))), State::Running);
+    assert_eq!(host.ask(1, &Reading::Record(record(1, 2))), State::Running);
 }
 
 #[test]
@@ -111,7 +131,8 @@ fn a_script_that_ran_too_long_has_finished_for_a_reason() {
     let mut memory = None;
     let now = Moment { epoch: 0, time: Duration::ZERO };
     let timed_out = Status { state: RunState::TimedOut, ended: Some(Ending::Signal(15)), done: true, ..record(5, 7) };
-    let verdict = judge(&Reading::Record(timed_out), PowerState::On, now, &LivenessRules::default(), &mut memory);
+    let found = Found { run: None, reading: Reading::Record(timed_out) };
+    let verdict = judge(&found, PowerState::On, now, &LivenessRules::default(), &mut memory);
     assert_eq!(verdict, (State::Finished, Some(Evidence::TimedOut)));
 }
 

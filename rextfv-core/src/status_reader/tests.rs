@@ -118,7 +118,9 @@ fn slots_that_are_all_damaged_are_unusable() {
 fn a_status_of_an_earlier_run_is_not_taken_for_this_one() {
     let run_id = b"ffffffffffffffffffffffffffffffff\n";
     let old = record(&status(9));
-    assert_eq!(read(&[(layout::RUN_ID, run_id), (SLOT_0, &old)]), Reading::Claimed);
+    let done = (tomato::DONE, &b""[..]);
+    let unusable = Reading::Unusable([SlotProblem::OtherRun, SlotProblem::Missing]);
+    assert_eq!(read(&[(layout::RUN_ID, run_id), (SLOT_0, &old), done]), unusable);
     let own = alloc::format!("{RUN}\n");
     assert_eq!(read(&[(layout::RUN_ID, own.as_bytes()), (SLOT_0, &old)]), Reading::Record(status(9)));
 }
