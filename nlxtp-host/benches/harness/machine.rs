@@ -14,12 +14,17 @@ pub struct Machine {
     memory: String,
     kernel: String,
     file_system: String,
+    /// Of the minute before, by others.
+    load: String,
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { date, processor, cores, memory, kernel, file_system } = self;
-        write!(f, "{date}; {processor}, {cores} cores, {memory} of memory; Linux {kernel}; {file_system}")
+        let Self { date, processor, cores, memory, kernel, file_system, load } = self;
+        write!(
+            f,
+            "{date}; {processor}, {cores} cores, {memory} of memory; Linux {kernel}; {file_system}; load before {load}"
+        )
     }
 }
 
@@ -30,7 +35,9 @@ pub fn describe(directory: &Path) -> Result<Machine> {
     let memory = fs::read_to_string("/proc/meminfo")?;
     let kilobytes: f64 =
         value(&memory, "MemTotal").and_then(|value| value.strip_suffix(" kB")?.parse().ok()).unwrap_or(0.0);
+    let load = fs::read_to_string("/proc/loadavg")?;
     Ok(Machine {
+        load: load.split(' ').next().unwrap_or("unknown").into(),
         date: output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?,
         processor: processor.into(),
         cores: std::thread::available_parallelism()?.get(),
