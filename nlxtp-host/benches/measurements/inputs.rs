@@ -1,0 +1,157 @@
+//! What is uploaded and downloaded, and whether it has come through whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use flate2::Crc;
+use flate2::read::GzDecoder;
+
+use crate::harness::{Result, succeed};
+
+/// Files by their paths: lengths and checksums.
+pub type Content = BTreeMap<PathBuf, (u64, u32)>;
+
+pub struct Input {
+    pub name: &'static str,
+    pub archive: PathBuf,
+    pub content: Content,
+}
+
+pub struct Inputs {
+    pub one: Input,
+    pub many: Input,
+}
+
+const MANY: u32 = 5000;
+
+impl Inputs {
+    pub fn make(work: &Path) -> Result<Self> {
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let one = Input::make(work, "one", "1 file of 64 MiB", |tree| {
+            let mut file = File::create(tree.join("data"))?;
+            for _ in 0..64 << 4 {
+                file.write_all(&random.half_compressible(64 << 10))?;
+            }
+            Ok(())
+        })?;
+        let many = Input::make(work, "many", "5,000 files of 4 KiB", |tree| {
+            for index in 0..MANY {
+                let directory = tree.join(format!("directory-{:02}", index / 100));
+                if index % 100 == 0 {
+                    fs::create_dir(&directory)?;
+                }
+                fs::write(directory.join(format!("file-{index:04}.dat")), random.half_compressible(4 << 10))?;
+            }
+            Ok(())
+        })?;
+        Ok(Self { one, many })
+    }
+
+    pub fn all(&self) -> [&Input; 2] {
+        [&self.one, &self.many]
+    }
+}
+
+impl Input {
+    fn make(work: &Path, short: &str, name: &'static str, fill: impl FnOnce(&Path) -> Result) -> Result<Self> {
+        eprintln!("making the input: {name}");
+        let tree = work.join(short);
+        fs::create_dir(&tree)?;
+        fill(&tree)?;
+        let content = content_of_tree(&tree)?;
+        let archive = work.join(format!("{short}.tar.gz"));
+        succeed(Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(&tree).arg("."))?;
+        Ok(Self { name, archive, content })
+    }
+
+    /// Fails unless the content is this input's.
+    pub fn check(&self, found: &Content, what: &str) -> Result {
+        let mut found = found.clone();
+        found.remove(Path::new(rextfv_core::layout::RUN_ID));
+        if found == self.content {
+            return Ok(());
+        }
+        Err(format!("{what} of {}: the content is not what it was ({} files)", self.name, found.len()).into())
+    }
+}
+
+/// The files in a directory.
+pub fn content_of_tree(tree: &Path) -> Result<Content> {
+    let mut content = Content::new();
+    let mut directories = vec![tree.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                directories.push(entry.path());
+            } else {
+                let path = entry.path().strip_prefix(tree)?.to_path_buf();
+                content.insert(path, checksum(&mut File::open(entry.path())?)?);
+            }
+        }
+    }
+    Ok(content)
+}
+
+/// The files in a tar.gz, as another implementation than ours reads it.
+pub fn content_of_archive(archive: &Path) -> Result<Content> {
+    let mut content = Content::new();
+    let mut archive = tar::Archive::new(GzDecoder::new(File::open(archive)?));
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        if entry.header().entry_type().is_file() {
+            let path = entry.path()?;
+            let path = path.strip_prefix(".").unwrap_or(&path).to_path_buf();
+            content.insert(path, checksum(&mut entry)?);
+        }
+    }
+    Ok(content)
+}
+
+fn checksum(reader: &mut dyn Read) -> Result<(u64, u32)> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut length = 0;
+    let mut checksum = Crc::new();
+    loop {
+        let read = reader.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((length, checksum.sum()));
+        }
+        length += read as u64;
+        checksum.update(&buffer[..read]);
+    }
+}
+
+/// Numbers that look random and are the same each time: Marsaglia's xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// By turns 1 KiB of noise and 1 KiB of words.
+    fn half_compressible(&mut self, length: usize) -> Vec<u8> {
+        const WORDS: [&str; 8] =
+            ["upload", "status ", "download ", "execute ", "monitor ", "directory\n", "guest ", "of the host "];
+        let mut bytes = Vec::with_capacity(length + 1024);
+        while bytes.len() < length {
+            for _ in 0..128 {
+                bytes.extend(self.next().to_le_bytes());
+            }
+            let end = bytes.len() + 1024;
+            while bytes.len() < end {
+                bytes.extend(WORDS[(self.next() >> 61) as usize].bytes());
+            }
+            bytes.truncate(end);
+        }
+        bytes.truncate(length);
+        bytes
+    }
+}
