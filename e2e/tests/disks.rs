@@ -1,7 +1,7 @@
 //! Disks that need root to be made: block devices, and images of other owners.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{FileExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,6 +11,9 @@ use nlxtp_e2e::image;
 use nlxtp_e2e::places;
 use nlxtp_e2e::process::run;
 use tempfile::TempDir;
+
+/// See `nlxtp_host::fat::UNFINISHED`.
+const UNFINISHED: &[u8] = b"nlxtp: an upload to this disk is under way or was cut off\n";
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -103,6 +106,35 @@ fn a_block_device_that_something_else_holds_is_refused() {
     assert!(fs::read(&file).expect("read") == before, "nothing was touched");
     drop(exclusive);
     Target::new(&device.0).upload(&archive, &[]);
+}
+
+#[test]
+#[ignore = "needs root and loop devices; `make test` runs it"]
+fn an_upload_to_a_block_device_that_was_cut_off_is_repeated() {
+    let scenario = Scenario::new();
+    let archive = scenario.archive("archive", "true");
+    let archive = archive.to_str().expect("a path of ours");
+    let partitioned = scenario.path("partitioned.img");
+    Target::create_disk(&partitioned, &["--size", "32MiB"]);
+    let bare = scenario.path("bare.img");
+    image::make_bare_fat(&bare, 32 << 20, "BARE");
+    for (file, offset) in [(partitioned, image::PARTITION_OFFSET), (bare, 0)] {
+        // What the first step of an upload leaves, before anything else is written.
+        let device = LoopDevice::new(&file);
+        let mut page = vec![0; 4096];
+        page[..UNFINISHED.len()].copy_from_slice(UNFINISHED);
+        let disk = fs::File::options().write(true).open(&device.0).expect("opened");
+        disk.write_all_at(&page, offset).and_then(|()| disk.sync_all()).expect("written");
+        drop(disk);
+        let target = Target::new(&device.0);
+        let refused = target.call("status", &[]);
+        assert_eq!(refused.code(), 4, "{refused:?}");
+        assert!(refused.error_text().contains("upload again"), "{refused:?}");
+        target.call("upload", &[archive]).success();
+        assert_eq!(target.call("cat", &["auto_exec.sh"]).success().text(), "true");
+        drop(device);
+        image::check(&file, offset);
+    }
 }
 
 #[test]

@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_claim_ends_when_the_content_is_replaced() {
-        let replacements: [(&str, fn(&Path)); 4] = [
+        type Replace = fn(&Path);
+        let replacements: [(&str, Replace); 4] = [
             ("nothing", |_| {}),
             ("an upload is put in its place", |dir| fs::create_dir_all(dir.join(".nlxtp_upload/commit")).unwrap()),
             ("another upload has come", |dir| fs::write(dir.join("nlxtp_run_id"), "0".repeat(32)).unwrap()),

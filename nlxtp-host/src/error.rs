@@ -32,6 +32,8 @@ pub enum ErrorKind {
     NotATarget,
     /// The target's file system is damaged.
     Damaged,
+    /// An upload to the block device was cut off, and must be repeated.
+    Unfinished,
     /// The target was changing while it was read. Trying again may help.
     Changing,
     /// The target may not be written, or the caller may not do so.
@@ -63,6 +65,7 @@ impl ErrorKind {
             Self::NotFound => "not-found",
             Self::NotATarget => "not-a-target",
             Self::Damaged => "damaged",
+            Self::Unfinished => "unfinished",
             Self::Changing => "changing",
             Self::ReadOnly => "read-only",
             Self::InUse => "in-use",

@@ -169,7 +169,7 @@ impl Node {
             (_, PowerState::Off) => Execution::AtBoot,
             _ if self.directory.sharing() == Sharing::TakingTurns => Execution::AtBoot,
             (Some(invoker), _) => {
-                invoker.invoke_monitor()?;
+                invoker.invoke_monitor().map_err(invoke_failed)?;
                 Execution::Invoked
             }
             (None, _) => Execution::ByDaemon,
@@ -264,12 +264,17 @@ impl Node {
     ///
     /// # Errors
     /// As for [`status`](Self::status); [`ErrorKind::TimedOut`] or [`ErrorKind::Cancelled`] as the
-    /// control says.
+    /// control says; [`ErrorKind::Changing`] where another upload has begun a new run.
     pub fn wait(&mut self, control: &Control<'_>, mut on_change: impl FnMut(&StatusReport)) -> Result<StatusReport> {
         let mut last: Option<StatusReport> = None;
         let mut pause = Duration::from_millis(10);
         loop {
             let report = self.status()?;
+            let run_before = last.as_ref().and_then(|last| last.run_id);
+            if run_before.is_some() && report.run_id.is_some() && run_before != report.run_id {
+                return Err(Error::new(ErrorKind::Changing, "another upload has begun a new run")
+                    .with_hint("wait again, for that one"));
+            }
             let changed = last.as_ref().is_none_or(|last| differs(last, &report));
             if changed {
                 on_change(&report);
@@ -353,6 +358,14 @@ fn blank_report(state: State, run_id: Option<RunId>) -> StatusReport {
 fn slots_reason(first: SlotProblem, second: SlotProblem) -> String {
     let [a, b] = layout::STATUS_SLOTS;
     format!("{a}: {first}; {b}: {second}")
+}
+
+/// However the testbed's own way of invoking the monitor failed: the upload stands.
+fn invoke_failed(error: Error) -> Error {
+    if error.kind() == ErrorKind::InvokeFailed {
+        return error;
+    }
+    Error::new(ErrorKind::InvokeFailed, "the upload stands, but the monitor could not be invoked").with_source(error)
 }
 
 /// Whether somebody who watches would want to hear of it; heartbeats alone are not news.

@@ -338,6 +338,23 @@ fn waiting_ends_at_its_deadline_and_when_cancelled() {
 }
 
 #[test]
+fn waiting_for_one_run_does_not_take_another_ones_end() {
+    let store = Arc::new(HostStore::new());
+    let mut node = Node::from_boxed(store.open());
+    node.upload(&mut archive(&[SCRIPT]), &Control::none()).unwrap();
+    let mut reports = 0;
+    let ended = node.wait(&Control::none(), |_| {
+        reports += 1;
+        let run = Some(rextfv_core::ids::RunId::from_bytes([7; 16]));
+        store.guest_writes("nlxtp_run_id", b"07070707070707070707070707070707\n");
+        let ended = Some(Ending::Exit(0));
+        let finished = Status { run, state: RunState::Finished, ended, done: true, ..status(1) };
+        store.guest_writes("exec_status/status.1", &record(&finished));
+    });
+    assert_eq!((ended.unwrap_err().kind(), reports), (ErrorKind::Changing, 1));
+}
+
+#[test]
 fn a_cancelled_upload_changes_nothing() {
     for store in stores() {
         let mut node = Node::from_boxed(store.open());

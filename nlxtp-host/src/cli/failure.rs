@@ -198,7 +198,7 @@ impl Failed {
         match self.error.kind() {
             ErrorKind::InvalidInput => exit::USAGE,
             ErrorKind::BadArchive => exit::ARCHIVE,
-            ErrorKind::TooSmall | ErrorKind::NotATarget | ErrorKind::Damaged => exit::TARGET,
+            ErrorKind::TooSmall | ErrorKind::NotATarget | ErrorKind::Damaged | ErrorKind::Unfinished => exit::TARGET,
             ErrorKind::InUse | ErrorKind::GuestOn | ErrorKind::Changing => exit::TRY_LATER,
             ErrorKind::TimedOut => exit::TIMED_OUT,
             ErrorKind::Cancelled => exit::CANCELLED,

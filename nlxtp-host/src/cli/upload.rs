@@ -110,7 +110,11 @@ impl Upload {
 /// path may be a slip.
 fn check_ours(target: &Path) -> Result<(), Error> {
     // Not bounded by the limits, which are meant for the archive.
-    let names = shared_directory::open(target)?.view()?.top_names()?;
+    let directory = shared_directory::open(target)?;
+    let names = match directory.view() {
+        Err(error) if error.kind() == ErrorKind::Unfinished => return Ok(()),
+        view => view?.top_names()?,
+    };
     let ours = |name: &Vec<u8>| {
         layout::is_start_script(name)
             || [layout::RUN_ID, layout::STATUS_DIRECTORY].iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))

@@ -76,4 +76,4 @@ pub use plan::{FileIndex, Plan};
 pub use storage::{MemoryStorage, ReadAt, WriteAt};
 pub use volume::{FatVolume, ReadLimits};
 pub use walk::{Walk, WalkItem};
-pub use writer::{Target, Writer};
+pub use writer::{Target, UNFINISHED, Writer};

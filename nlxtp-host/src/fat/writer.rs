@@ -15,6 +15,10 @@ const BUFFER_LEN: usize = 1 << 20;
 /// Granularity in which zeros are left out.
 const PAGE_LEN: usize = 4096;
 
+/// What a file system that is being written begins with, instead of a boot sector, on a target that
+/// was in use before. Whoever finds it knows that the writing was cut off.
+pub const UNFINISHED: &[u8] = b"nlxtp: an upload to this disk is under way or was cut off\n";
+
 /// What is on the target before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -55,7 +59,8 @@ impl<W: WriteAt> Writer<W> {
         }
         if target == Target::InUse {
             // The backup of the boot sector lies within the first page, too.
-            let page = [0; PAGE_LEN];
+            let mut page = [0; PAGE_LEN];
+            page[..UNFINISHED.len()].copy_from_slice(UNFINISHED);
             storage.write_all_at(&page, offset)?;
             storage.sync()?;
         }

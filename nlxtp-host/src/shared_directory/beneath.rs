@@ -113,6 +113,16 @@ impl Directory {
         }
     }
 
+    /// Whether another file system is mounted at this name.
+    pub fn is_mount_point(&self, name: &[u8]) -> io::Result<bool> {
+        match self.resolve(name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC) {
+            Ok(_) => Ok(false),
+            Err(error) if error.raw_os_error() == Some(libc::EXDEV) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Names in the directory, in byte order: all, or `limit` of them if there are more.
     pub fn names(&self, limit: usize) -> io::Result<Vec<Vec<u8>>> {
         self.names_where(limit, |_| true)

@@ -53,11 +53,14 @@ impl DiskImage {
     ///
     /// # Errors
     /// There is no file or block device at this path, it cannot be read, or it holds no FAT file
-    /// system in partition 1 or as a whole.
+    /// system in partition 1 or as a whole. A device to which an upload was cut off is taken: another
+    /// upload mends it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let image = Self { path: path.into(), limits: Limits::DEFAULT };
-        image.volume()?;
-        Ok(image)
+        match image.volume() {
+            Err(error) if error.kind() != ErrorKind::Unfinished => Err(error),
+            _ => Ok(image),
+        }
     }
 
     /// Makes a new disk image: a sparse file with an MBR, partition 1 from 1 MiB on, and an empty
@@ -88,6 +91,10 @@ impl DiskImage {
         let open = || {
             let file = open_disk(&self.path, Access::Read)?;
             let extent = locate(&file)?;
+            if is_unfinished(&file, extent) {
+                return Err(Error::new(ErrorKind::Unfinished, "an upload to this disk was cut off, or is under way")
+                    .with_hint("upload again"));
+            }
             FatVolume::open(file, extent, self.read_limits()).map_err(Error::from)
         };
         open().map_err(|error: Error| error.with_path(&self.path))
@@ -130,17 +137,28 @@ pub(super) fn open_disk(path: &Path, access: Access) -> Result<File> {
 
 /// Finds the FAT file system, and says what else it may be where there is none.
 pub(super) fn locate(file: &File) -> Result<Extent> {
-    fat::locate(file).map_err(|error| {
+    fat::locate(file).or_else(|error| {
+        let len = fat::ReadAt::len(file).map_err(|error| Error::io("look at the disk", error))?;
+        let whole = Extent { offset: 0, len };
+        if is_unfinished(file, whole) {
+            return Ok(whole);
+        }
         let mut start = [0; 8];
         let known = file.read_exact_at(&mut start, 0).ok().and_then(|()| other_format(&start));
-        match known {
+        Err(match known {
             Some(name) if matches!(error, FatError::NotFat { .. }) => {
                 let message = format!("it is a {name} image; only raw images can be used");
                 Error::new(ErrorKind::NotATarget, message).with_hint("convert it: qemu-img convert -O raw OLD NEW")
             }
             _ => Error::from(error),
-        }
+        })
     })
+}
+
+/// Whether an upload in place was cut off there.
+pub(super) fn is_unfinished(file: &File, extent: Extent) -> bool {
+    let mut start = [0; fat::UNFINISHED.len()];
+    file.read_exact_at(&mut start, extent.offset).is_ok_and(|()| start == *fat::UNFINISHED)
 }
 
 fn other_format(start: &[u8; 8]) -> Option<&'static str> {
@@ -170,10 +188,13 @@ impl From<FatError> for Error {
             FatError::NotFound { .. } | FatError::NotADirectory { .. } | FatError::NotAFile { .. } => {
                 Self::new(ErrorKind::NotFound, error.to_string())
             }
-            FatError::Limit { .. } => Self::new(ErrorKind::Refused, error.to_string()),
-            FatError::BadName { .. } | FatError::BadGeometry { .. } => {
-                Self::new(ErrorKind::InvalidInput, error.to_string())
-            }
+            FatError::Limit { .. } => Self::new(ErrorKind::Refused, error.to_string())
+                .with_hint("spread the files over more directories, or leave some out"),
+            FatError::BadName { .. }
+            | FatError::BadGeometry { .. }
+            | FatError::Exists { .. }
+            | FatError::WrongLength { .. }
+            | FatError::WrongOrder { .. } => Self::new(ErrorKind::InvalidInput, error.to_string()),
             _ if may_retry => Self::new(ErrorKind::Changing, "the file system was changing or is damaged")
                 .with_source(error)
                 .with_hint("try again while the guest is not writing; fsck.vfat -n tells whether it is damaged"),
@@ -259,7 +280,16 @@ impl View for DiskView {
                     if found.is_dir {
                         visitor.directory(&entry)?;
                     } else {
-                        let reader = self.volume.open_file(&found)?;
+                        let reader = match self.volume.open_file(&found) {
+                            Ok(reader) => reader,
+                            Err(FatError::Io(error)) => return Err(FatError::Io(error).into()),
+                            // Torn by a loss of power, say. The other files are not.
+                            Err(_) => {
+                                let path = entry.path.to_string();
+                                visitor.left_out(LeftOut { path, reason: LeftOutReason::Unreadable })?;
+                                continue;
+                            }
+                        };
                         visitor.file(&entry, &mut FileContent { reader, path: &entry.path })?;
                     }
                 }

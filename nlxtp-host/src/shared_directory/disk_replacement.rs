@@ -25,7 +25,7 @@ use rextfv_core::ids::RunId;
 use rextfv_core::layout;
 use rextfv_core::shared_directory::{Attributes, Content, Replacement};
 
-use super::disk_image::{Access, DiskOptions, locate, open_disk};
+use super::disk_image::{Access, DiskOptions, is_unfinished, locate, open_disk};
 use super::image_lock::LockedImage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fat::{
@@ -59,11 +59,15 @@ impl DiskReplacement {
         let path = path.canonicalize().map_err(|error| Error::io("open the disk", error))?;
         let file = open_disk(&path, Access::Write)?;
         let extent = locate(&file)?;
-        let label = FatVolume::open(&file, extent, ReadLimits::default())?.label();
+        let label = if is_unfinished(&file, extent) {
+            None
+        } else {
+            // A damaged root directory does not matter: it goes.
+            FatVolume::open(&file, extent, ReadLimits::default())?.label().ok().flatten()
+        };
         let image = LockedImage::lock(file, &path)?;
 
-        // A damaged root directory does not matter: it goes.
-        let label = label.ok().flatten().unwrap_or_else(|| layout::VOLUME_LABEL.into());
+        let label = label.unwrap_or_else(|| layout::VOLUME_LABEL.into());
         let layout = plan(&label, extent, manifest)?;
         let metadata = image.file().metadata().map_err(|error| Error::io("look at the disk", error))?;
         let (place, storage, target) = if metadata.is_file() {
@@ -86,7 +90,8 @@ impl DiskReplacement {
 }
 
 fn plan(label: &str, extent: Extent, manifest: &Manifest) -> Result<Arc<Layout>> {
-    let mut options = FormatOptions::new(label)?;
+    // One that is not ASCII cannot be kept: code pages differ.
+    let mut options = FormatOptions::new(label).or_else(|_| FormatOptions::new(layout::VOLUME_LABEL))?;
     options.volume_id = u32::from_le_bytes(random()?);
     options.hidden_sectors = u32::try_from(extent.offset / 512).unwrap_or(u32::MAX);
     options.timestamp = super::staging::now();

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Gid, Uid, geteuid};
 use rextfv_core::archive_rules::Manifest;
-use rextfv_core::entry_path::EntryPath;
+use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::ids::RunId;
 use rextfv_core::layout::{self, STAGING_DIRECTORY};
 use rextfv_core::shared_directory::{Attributes, Content, Replacement};
@@ -65,7 +65,7 @@ impl Staging {
     pub fn begin(root: Directory, manifest: &Manifest) -> Result<Self> {
         let lock = lock(&root)?.ok_or_else(|| {
             Error::new(ErrorKind::InUse, "another upload to this directory is under way")
-                .with_hint("wait for it to end and try again")
+                .with_hint("wait for it to end and try again; if there is none, the guest holds the lock")
         })?;
         let doing = |error| Error::io("prepare the upload", error).with_object(STAGING_DIRECTORY);
         let mut patience = Patience::of_an_upload();
@@ -74,6 +74,7 @@ impl Staging {
             drop(staging);
             root.remove_tree(STAGING, &mut patience).map_err(doing)?;
         }
+        check_mounts(&root)?;
         // Leftovers may have taken the space.
         check_space(&root, manifest)?;
         root.create_directory(STAGING, STAGING_MODE).map_err(doing)?;
@@ -152,6 +153,19 @@ fn lock(root: &Directory) -> Result<Option<Flock<OwnedFd>>> {
         Err((_, Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, errno)) => Err(Error::io("lock the shared directory", errno.into())),
     }
+}
+
+/// What is mounted at the top cannot be moved out of the way; better known before anything is moved.
+fn check_mounts(root: &Directory) -> Result<()> {
+    let doing = |error| Error::io("look at the old content", error);
+    for name in root.names(BATCH).map_err(doing)? {
+        if root.is_mount_point(&name).map_err(doing)? {
+            return Err(Error::new(ErrorKind::InUse, "another file system is mounted there")
+                .with_object(displayable(&name))
+                .with_hint("unmount it first"));
+        }
+    }
+    Ok(())
 }
 
 /// Old and new content stand side by side for a while: the new one must fit into what is free.
@@ -366,7 +380,8 @@ impl Replacement for Staging {
         self.root.flush_file_system().map_err(doing)?;
         let mut patience = Patience::of_an_upload();
         roll_forward(&self.root, &self.staging, &mut patience)?;
-        self.root.remove_tree(STAGING, &mut patience).map_err(|error| Error::io("tidy up after the upload", error))?;
+        // What cannot be removed does no harm there: the new content is in its place.
+        let _ = self.root.remove_tree(STAGING, &mut patience);
         self.root.flush_file_system().map_err(doing)
     }
 }
