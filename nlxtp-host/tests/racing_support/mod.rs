@@ -69,9 +69,31 @@ pub const PLACES: &[&str] = &[
 ];
 
 /// A directory in which a test may be as fast as possible.
-pub fn scratch() -> tempfile::TempDir {
-    // In memory, where there is such a place: flushing costs nothing there.
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+pub struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub fn new() -> Self {
+        // In memory, where there is such a place: flushing costs nothing there.
+        Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is in directories that are not writable could not be removed.
+        let mut paths = vec![self.path().to_path_buf()];
+        while let Some(path) = paths.pop() {
+            let _ = fs::set_permissions(&path, Permissions::from_mode(0o700));
+            let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+            paths.extend(
+                entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+            );
+        }
+    }
 }
 
 /// How long a racing test goes on: so many rounds or seconds, whichever is over first; or as many
@@ -88,6 +110,11 @@ impl Bounds {
         let asked = asked.map(|text| text.parse().expect("NLXTP_RACING_SECONDS is a number"));
         let rounds = if asked.is_some() { u64::MAX } else { rounds };
         Self { rounds, end: Instant::now() + Duration::from_secs(asked.unwrap_or(seconds)), done: 0 }
+    }
+
+    /// So many seconds, whatever the environment says.
+    pub fn seconds(seconds: u64) -> Self {
+        Self { rounds: u64::MAX, end: Instant::now() + Duration::from_secs(seconds), done: 0 }
     }
 
     /// Whether there is another round, and which.
@@ -157,7 +184,7 @@ impl Canary {
             let file = path.join(name);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(&file, [MARK, name.as_bytes()].concat()).unwrap();
-            fs::set_permissions(&file, Permissions::from_mode(0o640 | number % 8)).unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(0o640 | (number % 8))).unwrap();
             if unistd::geteuid().is_root() {
                 std::os::unix::fs::chown(&file, Some(4000 + number), Some(5000 + number)).unwrap();
             }
@@ -309,6 +336,13 @@ impl Worker {
 
     /// One attack.
     fn act(&mut self) {
+        if self.dice.roll(500) == 0 {
+            // Trees that were swapped into each other would grow and grow.
+            for item in STOCK {
+                let path = self.own_path.join(item);
+                let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(path));
+            }
+        }
         let place = self.place();
         let item = STOCK[self.dice.roll(STOCK.len())];
         let Some((above, name)) = self.parent(place) else { return };
