@@ -16,15 +16,17 @@ use std::time::Instant;
 use nix::sys::stat::Mode;
 use nlxtp_host::archive::OutputFormat;
 use nlxtp_host::control::Control;
-use nlxtp_host::error::{ErrorKind, Result};
+use nlxtp_host::error::{Error, ErrorKind, Result};
 use nlxtp_host::node::{Node, Output};
 use nlxtp_host::shared_directory::HostDirectory;
-use racing_support::{Attack, Bounds, Canary, Guest, PLACES, Watchdog, holds_mark, make_directory, naive, scratch};
+use racing_support::canary::{Canary, holds_mark};
+use racing_support::{Attack, Bounds, Guest, PLACES, Scratch, Watchdog, make_directory, naive};
+use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy, ManifestBuilder, RawEntry, RawKind};
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::limits::Limits;
 use rextfv_core::liveness::State;
 use rextfv_core::operations::{Dialect, StatusReport};
-use rextfv_core::shared_directory::SharedDirectory;
+use rextfv_core::shared_directory::{Content, Representation, SharedDirectory};
 use rextfv_core::status::Truncated;
 
 /// Files of the upload.
@@ -137,7 +139,7 @@ fn any_output(dialect: Dialect) -> StatusReport {
 
 #[test]
 fn nothing_outside_is_touched_and_nothing_hangs() {
-    let scratch = scratch();
+    let scratch = Scratch::new();
     let shared = scratch.path().join("shared");
     fs::create_dir(&shared).unwrap();
     let canary = Canary::make(scratch.path().join("canary"));
@@ -235,7 +237,7 @@ fn the_same_attacks_lead_the_naive_out_of_the_directory() {
     };
     let watchdog = Watchdog::start();
     for (name, work) in [("read", read), ("walk", walk), ("clear", clear), ("extract", extract)] {
-        let scratch = scratch();
+        let scratch = Scratch::new();
         let shared = scratch.path().join("shared");
         fs::create_dir(&shared).unwrap();
         let canary = Canary::make(scratch.path().join("canary"));
@@ -243,7 +245,7 @@ fn the_same_attacks_lead_the_naive_out_of_the_directory() {
         let attack = Attack { places: &["d", "d/inner", "exec_status", "exec_status/custom"], fifos: false };
         let _guest = Guest::start(&shared, canary.path(), attack);
         let began = Instant::now();
-        let mut bounds = Bounds::new(u64::MAX, 60);
+        let mut bounds = Bounds::seconds(60);
         loop {
             let round = bounds.next().unwrap_or_else(|| panic!("the naive {name} was never led out"));
             for directory in ["d/inner", "exec_status"] {
@@ -288,7 +290,7 @@ fn what_a_guest_leaves_behind_never_stops_the_next_upload() {
     for (number, make) in makers.iter().enumerate() {
         for place in ["new", "commit", "ready", "old", "commit/.nlxtp_upload", "ready/.nlxtp_upload", "ready/d"] {
             for beside in ["", "new", "commit", "ready", "old"] {
-                let scratch = scratch();
+                let scratch = Scratch::new();
                 let staging = scratch.path().join(".nlxtp_upload");
                 let at = staging.join(place);
                 fs::create_dir_all(staging.join(beside)).unwrap();
@@ -314,7 +316,7 @@ fn what_a_guest_leaves_behind_never_stops_the_next_upload() {
 /// Full directories within each other are refused before their names fill the memory.
 #[test]
 fn the_limit_on_entries_holds_for_all_levels_together() {
-    let scratch = scratch();
+    let scratch = Scratch::new();
     let mut path = scratch.path().to_path_buf();
     for _ in 0..10 {
         (0..20).for_each(|number| fs::write(path.join(format!("z{number}")), "").unwrap());
@@ -328,4 +330,37 @@ fn the_limit_on_entries_holds_for_all_levels_together() {
     };
     assert_eq!(count(210).unwrap().files, 200);
     assert_eq!(count(209).unwrap_err().kind(), ErrorKind::Refused);
+}
+
+/// A guest makes a file longer that an upload is about to copy.
+#[test]
+fn an_upload_writes_no_more_than_it_was_found_to_hold() {
+    struct Few(&'static [u8]);
+    impl Content for Few {
+        type Error = Error;
+        fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+            Ok(self.0.read(buffer).unwrap())
+        }
+    }
+    let scratch = Scratch::new();
+    let rules =
+        ArchiveRules { representation: Representation::Posix, links: LinkPolicy::Copy, limits: Limits::DEFAULT };
+    let mut builder = ManifestBuilder::new(rules);
+    assert!(builder.add(&RawEntry {
+        path: b"file",
+        kind: RawKind::File,
+        size: 3,
+        mode: 0o644,
+        modified: 0,
+        has_owner: false
+    }));
+    let manifest = builder.finish().unwrap();
+    let directory = HostDirectory::open(scratch.path()).unwrap();
+    let mut replacement = directory.replace(&manifest).unwrap();
+    let [file, copy] = [b"file", b"copy"].map(|name| EntryPath::parse(name).unwrap());
+    let attributes = manifest.files[0].attributes;
+    replacement.file(&file, attributes, 3, &mut Few(b"few")).unwrap();
+    fs::write(scratch.path().join(".nlxtp_upload/new/file"), vec![1; 1 << 20]).unwrap();
+    assert_eq!(replacement.copy(&copy, &file, attributes).unwrap_err().kind(), ErrorKind::Changing);
+    assert!(fs::metadata(scratch.path().join(".nlxtp_upload/new/copy")).unwrap().len() <= 1);
 }

@@ -1,12 +1,12 @@
-//! A hostile guest that swaps what is in its shared directory as fast as it can, and what lies
-//! outside and must never be touched.
+//! A hostile guest that swaps what is in its shared directory as fast as it can.
 
+pub mod canary;
 pub mod naive;
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -19,24 +19,6 @@ use nix::sys::stat::{self, Mode};
 use nix::unistd::{self, UnlinkatFlags};
 use rextfv_core::status::{RunState, Status, Truncated};
 use rextfv_core::status_codec;
-
-/// Bytes that nothing that comes out of the shared directory may hold.
-pub const MARK: &[u8] = b"bytes of the canary that nobody may read";
-
-/// Files of the canary: the names that are looked for in the shared directory, so that whoever
-/// follows a link finds something.
-const CANARY_FILES: [&str; 10] = [
-    "auto_exec.sh",
-    "custom",
-    "data",
-    "file",
-    "inner/file",
-    "inner/deeper/file",
-    "nlxtp_run_id",
-    "out",
-    "status.0",
-    "stdout",
-];
 
 /// Places in the shared directory that the guest attacks, in step with what the host does there.
 pub const PLACES: &[&str] = &[
@@ -69,9 +51,31 @@ pub const PLACES: &[&str] = &[
 ];
 
 /// A directory in which a test may be as fast as possible.
-pub fn scratch() -> tempfile::TempDir {
-    // In memory, where there is such a place: flushing costs nothing there.
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+pub struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub fn new() -> Self {
+        // In memory, where there is such a place: flushing costs nothing there.
+        Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is in directories that are not writable could not be removed.
+        let mut paths = vec![self.path().to_path_buf()];
+        while let Some(path) = paths.pop() {
+            let _ = fs::set_permissions(&path, Permissions::from_mode(0o700));
+            let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+            paths.extend(
+                entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+            );
+        }
+    }
 }
 
 /// How long a racing test goes on: so many rounds or seconds, whichever is over first; or as many
@@ -88,6 +92,11 @@ impl Bounds {
         let asked = asked.map(|text| text.parse().expect("NLXTP_RACING_SECONDS is a number"));
         let rounds = if asked.is_some() { u64::MAX } else { rounds };
         Self { rounds, end: Instant::now() + Duration::from_secs(asked.unwrap_or(seconds)), done: 0 }
+    }
+
+    /// So many seconds, whatever the environment says.
+    pub fn seconds(seconds: u64) -> Self {
+        Self { rounds: u64::MAX, end: Instant::now() + Duration::from_secs(seconds), done: 0 }
     }
 
     /// Whether there is another round, and which.
@@ -130,96 +139,6 @@ impl Watchdog {
     pub fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// Everything that can be seen of an entry but when it was last read.
-#[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    path: PathBuf,
-    inode: u64,
-    mode: u32,
-    owner: (u32, u32),
-    links: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-    content: Vec<u8>,
-}
-
-/// A directory tree outside the shared directory.
-pub struct Canary {
-    path: PathBuf,
-    before: Vec<Seen>,
-}
-
-impl Canary {
-    pub fn make(path: PathBuf) -> Self {
-        for (number, name) in (0_u32..).zip(CANARY_FILES) {
-            let file = path.join(name);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(&file, [MARK, name.as_bytes()].concat()).unwrap();
-            fs::set_permissions(&file, Permissions::from_mode(0o640 | number % 8)).unwrap();
-            if unistd::geteuid().is_root() {
-                std::os::unix::fs::chown(&file, Some(4000 + number), Some(5000 + number)).unwrap();
-            }
-            let modified = std::time::UNIX_EPOCH + Duration::from_secs(1_600_000_000 + u64::from(number));
-            File::open(&file).unwrap().set_modified(modified).unwrap();
-        }
-        // Whoever opens it waits forever.
-        unistd::mkfifo(&path.join("fifo"), Mode::S_IRWXU).unwrap();
-        symlink("inner/file", path.join("link")).unwrap();
-        let mut canary = Self { path, before: Vec::new() };
-        canary.before = canary.look();
-        canary
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn look(&self) -> Vec<Seen> {
-        let mut seen = Vec::new();
-        let mut paths = vec![self.path.clone()];
-        while let Some(path) = paths.pop() {
-            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-            let kind = metadata.file_type();
-            let content = if kind.is_dir() {
-                paths.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-                Vec::new()
-            } else if kind.is_symlink() {
-                fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
-            } else if kind.is_fifo() {
-                Vec::new()
-            } else {
-                fs::read(&path).unwrap()
-            };
-            seen.push(Seen {
-                inode: metadata.ino(),
-                mode: metadata.mode(),
-                owner: (metadata.uid(), metadata.gid()),
-                links: metadata.nlink(),
-                modified: (metadata.mtime(), metadata.mtime_nsec()),
-                changed: (metadata.ctime(), metadata.ctime_nsec()),
-                content,
-                path,
-            });
-        }
-        seen.sort_by(|a, b| a.path.cmp(&b.path));
-        seen
-    }
-
-    pub fn is_untouched(&self) -> bool {
-        self.look() == self.before
-    }
-
-    #[track_caller]
-    pub fn assert_untouched(&self) {
-        assert_eq!(self.look(), self.before);
-    }
-}
-
-/// Whether bytes of the canary are in here.
-pub fn holds_mark(bytes: &[u8]) -> bool {
-    bytes.windows(MARK.len()).any(|window| window == MARK)
 }
 
 /// Good enough random numbers, the same in each run.
@@ -309,6 +228,13 @@ impl Worker {
 
     /// One attack.
     fn act(&mut self) {
+        if self.dice.roll(500) == 0 {
+            // Trees that were swapped into each other would grow and grow.
+            for item in STOCK {
+                let path = self.own_path.join(item);
+                let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(path));
+            }
+        }
         let place = self.place();
         let item = STOCK[self.dice.roll(STOCK.len())];
         let Some((above, name)) = self.parent(place) else { return };
