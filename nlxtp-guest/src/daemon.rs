@@ -36,6 +36,9 @@ pub fn run(config: &Config) -> Result<(), Error> {
         note("nlxtp_mode is 0: no start script is ever started");
         return Ok(());
     }
+    if let Err(error) = Directory::open(&config.dir) {
+        note(format_args!("cannot open {}: {error}; waiting for it", config.dir.display()));
+    }
     let signals = Signals::take().doing(|| "take over the signals")?;
     let daemon = Daemon {
         config,

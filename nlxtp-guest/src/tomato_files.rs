@@ -64,7 +64,8 @@ pub fn end(status: &Directory, done: bool) -> io::Result<()> {
     status.remove_file(base_name(tomato::RUNNING))?;
     if done {
         match status.create_file(base_name(tomato::DONE)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // Gone with its directory: another upload has come.
+            Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {}
             made => drop(made?),
         }
     }

@@ -215,11 +215,29 @@ impl Node {
         // A guest that was turned on or off meanwhile: what was read may be from before or after.
         let power = if self.power.power_state()? == before { before } else { PowerState::Unknown };
         match found {
-            Ok(found) => Ok(self.report(found, power, attempts)),
+            Ok(found) => {
+                let idle = found.reading == Reading::NotStarted;
+                let mut report = self.report(found, power, attempts);
+                if idle {
+                    report.reason = self.why_nothing_will_start(report.run_id).map(Into::into);
+                }
+                Ok(report)
+            }
             Err(error) if error.may_retry() => {
                 Ok(StatusReport { reason: Some(error.to_string()), attempts, ..blank_report(State::Unreadable, None) })
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What keeps a run from ever starting, so that nobody waits for it in vain.
+    fn why_nothing_will_start(&self, run: Option<RunId>) -> Option<&'static str> {
+        let names = self.directory.view().ok()?.top_names().ok()?;
+        let script = layout::choose_start_script(names.iter().map(Vec::as_slice));
+        match (script, run) {
+            (Some(_), _) => None,
+            (None, Some(_)) => Some("the last upload brought no start script"),
+            (None, None) => Some("nothing was uploaded here"),
         }
     }
 

@@ -89,7 +89,8 @@ fn stores() -> Vec<Box<dyn Store>> {
 fn the_whole_cycle() {
     for store in stores() {
         let mut node = Node::from_boxed(store.open());
-        assert_eq!(node.status().unwrap().state, State::NotStarted);
+        let report = node.status().unwrap();
+        assert_eq!((report.state, report.reason.as_deref()), (State::NotStarted, Some("nothing was uploaded here")));
 
         let report = node.upload(&mut archive(&[SCRIPT, ("d/data", b"data")]), &Control::none()).unwrap();
         assert_eq!((report.entries, report.bytes), (3, 14));
@@ -148,6 +149,7 @@ fn an_archive_without_a_start_script_is_taken_and_not_started() {
         let mut node = Node::from_boxed(store.open()).with_invoker(InvokeCommand::new("exit 1"));
         let report = node.upload(&mut archive(&[("data", b"")]), &Control::none()).unwrap();
         assert_eq!((report.start_script, report.execution), (None, Execution::NoStartScript));
+        assert!(node.status().unwrap().reason.unwrap().contains("no start script"));
     }
 }
 
