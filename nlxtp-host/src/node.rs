@@ -147,7 +147,7 @@ impl Node {
     /// [`ErrorKind::GuestOn`] where the guest is on and the storage is a disk;
     /// [`ErrorKind::BadArchive`] and [`ErrorKind::Refused`] for archives; [`ErrorKind::TooSmall`],
     /// [`ErrorKind::InUse`] and others for the target. In all these cases the old content is as it
-    /// was. [`ErrorKind::InvokeFailed`]: the upload stands, but the monitor could not be invoked.
+    /// was, but for a block device: what interrupts the writing there leaves [`ErrorKind::Unfinished`]. [`ErrorKind::InvokeFailed`]: the upload stands, but the monitor could not be invoked.
     pub fn upload(&mut self, archive: &mut dyn ReadSeek, control: &Control<'_>) -> Result<UploadReport> {
         self.check_turn()?;
         let rules =

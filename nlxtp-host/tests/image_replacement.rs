@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use archives::{SCRIPT, archive};
+use nlxtp_host::archive::OutputFormat;
 use nlxtp_host::control::Control;
 use nlxtp_host::error::{ErrorKind, Result};
 use nlxtp_host::node::Node;
@@ -116,4 +117,40 @@ fn an_image_that_another_process_holds_is_refused() {
     assert!(before == fs::read(image.path()).unwrap());
     drop(held);
     image.upload(&image.path()).unwrap();
+}
+
+/// Changes bytes of an image, as damage would.
+fn edit(image: &Path, from: &[u8], change: impl Fn(&mut [u8])) {
+    let mut bytes = fs::read(image).unwrap();
+    let mut at = 0;
+    let mut found = 0;
+    while let Some(next) = bytes[at..].windows(from.len()).position(|window| window == from) {
+        at += next;
+        change(&mut bytes[at..]);
+        at += from.len();
+        found += 1;
+    }
+    assert!(found > 0);
+    fs::write(image, bytes).unwrap();
+}
+
+#[test]
+fn a_torn_entry_does_not_keep_the_other_files_from_being_downloaded() {
+    let image = Image::new();
+    let mut node = Node::new(DiskImage::open(image.path()).unwrap());
+    node.upload(&mut archive(&[SCRIPT, ("TORN.BIN", b"lost"), ("whole", b"kept")]), &Control::none()).unwrap();
+    // A length, but no first cluster: what a loss of power may leave.
+    edit(&image.path(), b"TORN    BIN", |entry| entry[26..28].fill(0));
+    let mut download = Vec::new();
+    let report = node.download(&mut download, OutputFormat::Tar, &Control::none()).unwrap();
+    let left_out: Vec<&str> = report.left_out.listed.iter().map(|left_out| &*left_out.path).collect();
+    assert_eq!((left_out, report.files), (vec!["TORN.BIN"], 3));
+}
+
+#[test]
+fn a_label_in_a_code_page_is_given_up_and_the_upload_goes_on() {
+    let image = Image::new();
+    edit(&image.path(), b"NLXTP      ", |label| label[1] = 0x8e);
+    image.upload(&image.path()).unwrap();
+    edit(&image.path(), b"NLXTP      ", |_| {});
 }

@@ -98,7 +98,8 @@ pub trait SharedDirectory {
 
     /// Begins to replace the content by what the manifest lists. Until
     /// [`Replacement::commit`] the old content stays as it is; dropping the replacement
-    /// abandons it.
+    /// abandons it. Only storage that cannot hold both, a block device, loses the old content at
+    /// once, and says so until a replacement is complete.
     ///
     /// # Errors
     /// The storage is missing, in use, read-only or too small; nothing was changed.
