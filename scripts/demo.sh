@@ -112,4 +112,6 @@ vm=
 run download disk.img machine.tar.gz
 results machine.tar.gz machine
 
-title 'The whole cycle, three times, and no network'
+title 'The whole cycle, in a process and in a machine, and no network'
+say "The command is $nlxtp"
+say "The guest's program is $guest"
