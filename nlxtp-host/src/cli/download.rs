@@ -137,7 +137,10 @@ impl Download {
             Some(Format::TarGz) => OutputFormat::default(),
             Some(Format::Tar) => OutputFormat::Tar,
             Some(Format::TarZst) => OutputFormat::TarZst { level: 3 },
-            None => OutputFormat::from_path(&self.archive),
+            None => {
+                self.check_ending()?;
+                OutputFormat::from_path(&self.archive)
+            }
         };
         let Some(level) = self.level else { return Ok(format) };
         match format {
@@ -148,6 +151,17 @@ impl Download {
             _ => Err(Error::new(ErrorKind::InvalidInput, format!("{} has no level {level}", format_name(format)))
                 .with_hint("tar.gz has 0 to 9, tar.zst 1 to 22, tar none")),
         }
+    }
+
+    /// Refuses a name that promises a format that is not made.
+    fn check_ending(&self) -> Result<(), Error> {
+        let ending = self.archive.extension().unwrap_or_default().to_ascii_lowercase();
+        if ["zip", "7z", "rar", "xz", "txz", "bz2", "tbz2"].iter().any(|other| ending == *other) {
+            let message = format!("an archive of the format \"{}\" is not made", ending.display());
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with_hint("let the name end with .tar.gz, .tar.zst or .tar, or choose one by --format"));
+        }
+        Ok(())
     }
 
     fn show(&self, report: &DownloadReport) -> String {
