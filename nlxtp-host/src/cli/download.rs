@@ -11,7 +11,7 @@ use rextfv_core::operations::DownloadReport;
 use rextfv_core::shared_directory::MayRetry;
 use serde::Serialize;
 
-use super::archive_file::{self, NewArchive, Watched};
+use super::archive_file::{self, Sink, Watched};
 use super::failure::{Failure, exit};
 use super::options::{LimitOptions, open_node};
 use super::output::{json_line, print, print_aside, show_listing};
@@ -83,14 +83,14 @@ impl Download {
         let control = session.control(self.timeout);
         let node = &mut open_node(&self.target, self.limits.limits())?;
         self.check_apart().map_err(|error| Failure::archive(error, &self.archive))?;
-        let mut archive = NewArchive::create(&self.archive, self.force)?;
+        let mut archive =
+            Sink::create(&self.archive, self.force).map_err(|error| Failure::archive(error, &self.archive))?;
         let meter = Meter::new();
         let control = meter.watch(control);
         let mut fault = None;
         let can_restart = archive.can_restart();
         let downloaded = session.with_retries(&control, || {
-            let writer =
-                archive.writer().map_err(|error| Error::io("write the archive", error).with_path(&self.archive))?;
+            let writer = archive.writer().map_err(|error| error.with_path(&self.archive))?;
             let mut sink = Watched::new(writer);
             node.download(&mut sink, format, &control).map_err(|error| {
                 if error.may_retry() && can_restart {
