@@ -41,7 +41,7 @@ impl Default for ReadLimits {
 /// Every byte of it is taken for hostile: whatever the disk says, an operation
 /// ends after a bounded amount of work with a result or an error. The content
 /// may change at any time. Parts of the allocation table are cached; to see
-/// what changed since, open the volume again.
+/// what changed since, open the volume again, or use [`Walk::again`].
 #[derive(Debug)]
 pub struct FatVolume<S> {
     pub(super) storage: S,
@@ -78,6 +78,11 @@ impl<S: ReadAt> FatVolume<S> {
     #[must_use]
     pub fn limits(&self) -> &ReadLimits {
         &self.limits
+    }
+
+    /// Drops what is kept of the allocation table, so that changes since are seen.
+    pub(super) fn forget(&self) {
+        self.table.forget();
     }
 
     /// The volume label: the root directory's, else the boot sector's.

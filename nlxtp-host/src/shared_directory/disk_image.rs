@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::limits::Limits;
+use rextfv_core::retry::RetryPolicy;
 use rextfv_core::shared_directory::{
     Attributes, Content, Entry, EntryKind, LeftOut, LeftOutReason, Replacement, Representation, SharedDirectory,
     Sharing, View, Visitor,
@@ -20,7 +21,7 @@ use rextfv_core::shared_directory::{
 
 use super::disk_replacement::{self, DiskReplacement};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fat::{self, Extent, FatError, FatVolume, FileReader, ReadLimits, WalkItem};
+use crate::fat::{self, Damage, Extent, FatError, FatVolume, FileReader, ReadLimits, Walk, WalkItem};
 
 /// A raw disk image or block device with a FAT file system.
 #[derive(Debug)]
@@ -242,6 +243,36 @@ impl DiskView {
             Err(error) => Err(Error::from(error).with_object(path.to_string())),
         }
     }
+
+    /// Shows an entry to a visitor, or says why it is left out.
+    fn visit(
+        &self,
+        path: &str,
+        found: &fat::Entry,
+        visitor: &mut dyn Visitor<Error = Error>,
+    ) -> Result<Option<LeftOutReason>> {
+        let Ok(path) = EntryPath::parse(path.as_bytes()) else { return Ok(Some(LeftOutReason::UnusableName)) };
+        let entry = entry(path, found);
+        if found.is_dir {
+            visitor.directory(&entry)?;
+            return Ok(None);
+        }
+        match self.volume.open_file(found) {
+            Ok(reader) => visitor.file(&entry, &mut FileContent { reader, path: &entry.path })?,
+            Err(FatError::Io(error)) => return Err(FatError::Io(error).into()),
+            // Torn by a loss of power, say. The other files are not.
+            Err(_) => return Ok(Some(LeftOutReason::Unreadable)),
+        }
+        Ok(None)
+    }
+}
+
+/// Why a walk leaves an entry out.
+fn unreadable(error: &FatError) -> LeftOutReason {
+    match error {
+        FatError::Damaged { damage: Damage::SharedDirectory { .. }, .. } => LeftOutReason::Repeated,
+        _ => LeftOutReason::Unreadable,
+    }
 }
 
 impl View for DiskView {
@@ -268,39 +299,39 @@ impl View for DiskView {
         Ok(names)
     }
 
+    /// A directory that contradicts itself is read again, in case the guest is just writing: a few
+    /// times on the whole walk. One that stays so is left out.
     fn walk(&mut self, visitor: &mut dyn Visitor<Error = Error>) -> Result<()> {
-        for item in self.volume.walk(self.volume.root()) {
-            match item? {
-                WalkItem::Entry { path, entry: found } => {
-                    let Ok(path) = EntryPath::parse(path.as_bytes()) else {
-                        visitor.left_out(LeftOut { path, reason: LeftOutReason::UnusableName })?;
-                        continue;
-                    };
-                    let entry = entry(path, &found);
-                    if found.is_dir {
-                        visitor.directory(&entry)?;
-                    } else {
-                        let reader = match self.volume.open_file(&found) {
-                            Ok(reader) => reader,
-                            Err(FatError::Io(error)) => return Err(FatError::Io(error).into()),
-                            // Torn by a loss of power, say. The other files are not.
-                            Err(_) => {
-                                let path = entry.path.to_string();
-                                visitor.left_out(LeftOut { path, reason: LeftOutReason::Unreadable })?;
-                                continue;
-                            }
-                        };
-                        visitor.file(&entry, &mut FileContent { reader, path: &entry.path })?;
-                    }
+        let mut pauses = RetryPolicy::STATUS.pauses();
+        let mut is_mended = |walk: &mut Walk<'_, File>, error: &FatError| {
+            let pause = if error.may_retry() { pauses.next() } else { None };
+            pause.is_some_and(|pause| {
+                std::thread::sleep(pause);
+                walk.again()
+            })
+        };
+        let mut walk = self.volume.walk(self.volume.root());
+        loop {
+            let (path, reason) = match walk.next() {
+                None => return Ok(()),
+                Some(Err(error)) if is_mended(&mut walk, &error) => continue,
+                Some(Ok(WalkItem::Unreadable { error, .. })) if is_mended(&mut walk, &error) => continue,
+                Some(Err(error)) => return Err(error.into()),
+                Some(Ok(WalkItem::Entry { path, entry })) => match self.visit(&path, &entry, visitor)? {
+                    None => continue,
+                    Some(reason) => (path, reason),
+                },
+                Some(Ok(WalkItem::LeftOut { directory, left_out })) if directory.is_empty() => {
+                    (left_out.name, LeftOutReason::UnusableName)
                 }
-                WalkItem::LeftOut { directory, left_out } => {
-                    let path =
-                        if directory.is_empty() { left_out.name } else { format!("{directory}/{}", left_out.name) };
-                    visitor.left_out(LeftOut { path, reason: LeftOutReason::UnusableName })?;
+                Some(Ok(WalkItem::LeftOut { directory, left_out })) => {
+                    (format!("{directory}/{}", left_out.name), LeftOutReason::UnusableName)
                 }
-            }
+                Some(Ok(WalkItem::TooDeep { path })) => (path, LeftOutReason::TooDeep),
+                Some(Ok(WalkItem::Unreadable { path, error })) => (path, unreadable(&error)),
+            };
+            visitor.left_out(LeftOut { path, reason })?;
         }
-        Ok(())
     }
 }
 

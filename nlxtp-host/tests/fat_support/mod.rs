@@ -1,6 +1,8 @@
 //! What the tests of the FAT module share: trees as plain data.
 #![allow(dead_code)] // Each test program uses a part of it.
 
+pub mod forge;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
