@@ -28,6 +28,7 @@ use crate::fat::{self, Damage, Extent, FatError, FatVolume, FileReader, ReadLimi
 pub struct DiskImage {
     path: PathBuf,
     limits: Limits,
+    retries: RetryPolicy,
 }
 
 /// What a new disk is like.
@@ -57,7 +58,7 @@ impl DiskImage {
     /// system in partition 1 or as a whole. A device to which an upload was cut off is taken: another
     /// upload mends it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let image = Self { path: path.into(), limits: Limits::DEFAULT };
+        let image = Self { path: path.into(), limits: Limits::DEFAULT, retries: RetryPolicy::STATUS };
         match image.volume() {
             Err(error) if error.kind() != ErrorKind::Unfinished => Err(error),
             _ => Ok(image),
@@ -80,6 +81,15 @@ impl DiskImage {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The same with another policy for a directory that contradicts itself when it is visited, be it
+    /// damaged or just being written. The attempts are for all of a walk; what stays unreadable is
+    /// left out. The default is [`RetryPolicy::STATUS`].
+    #[must_use]
+    pub fn with_retries(mut self, retries: RetryPolicy) -> Self {
+        self.retries = retries;
         self
     }
 
@@ -216,7 +226,7 @@ impl SharedDirectory for DiskImage {
     }
 
     fn view(&self) -> Result<Box<dyn View<Error = Error> + '_>> {
-        Ok(Box::new(DiskView { volume: self.volume()? }))
+        Ok(Box::new(DiskView { volume: self.volume()?, retries: self.retries }))
     }
 
     fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
@@ -227,6 +237,7 @@ impl SharedDirectory for DiskImage {
 
 struct DiskView {
     volume: FatVolume<File>,
+    retries: RetryPolicy,
 }
 
 fn entry(path: EntryPath, found: &fat::Entry) -> Entry {
@@ -299,23 +310,23 @@ impl View for DiskView {
         Ok(names)
     }
 
-    /// A directory that contradicts itself is read again, in case the guest is just writing: a few
-    /// times on the whole walk. One that stays so is left out.
+    /// A directory that contradicts itself is read again, in case the guest is just writing, and left
+    /// out if it stays so.
     fn walk(&mut self, visitor: &mut dyn Visitor<Error = Error>) -> Result<()> {
-        let mut pauses = RetryPolicy::STATUS.pauses();
-        let mut is_mended = |walk: &mut Walk<'_, File>, error: &FatError| {
-            let pause = if error.may_retry() { pauses.next() } else { None };
-            pause.is_some_and(|pause| {
+        let mut pauses = self.retries.pauses().peekable();
+        let mut try_again = |walk: &mut Walk<'_, File>, error: &FatError| {
+            let again = error.may_retry() && pauses.peek().is_some() && walk.again();
+            if again && let Some(pause) = pauses.next() {
                 std::thread::sleep(pause);
-                walk.again()
-            })
+            }
+            again
         };
         let mut walk = self.volume.walk(self.volume.root());
         loop {
             let (path, reason) = match walk.next() {
                 None => return Ok(()),
-                Some(Err(error)) if is_mended(&mut walk, &error) => continue,
-                Some(Ok(WalkItem::Unreadable { error, .. })) if is_mended(&mut walk, &error) => continue,
+                Some(Err(error)) if try_again(&mut walk, &error) => continue,
+                Some(Ok(WalkItem::Unreadable { error, .. })) if try_again(&mut walk, &error) => continue,
                 Some(Err(error)) => return Err(error.into()),
                 Some(Ok(WalkItem::Entry { path, entry })) => match self.visit(&path, &entry, visitor)? {
                     None => continue,

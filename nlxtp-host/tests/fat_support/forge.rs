@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Tree;
 use nlxtp_host::fat::{Damage, FatError, FatType, FatVolume, NameProblem, ReadAt, ReadLimits, WalkItem, locate};
 
 /// Bytes in a sector and in a cluster.
@@ -110,6 +111,49 @@ impl Forge {
         assert!(slots.len() <= CLUSTER / 32);
         let at = self.at(cluster);
         self.put(at, slots.as_flattened());
+    }
+
+    /// Puts a tree in place, one cluster after the other, everything with a long name.
+    pub fn plant(&mut self, tree: &Tree) {
+        let root = if self.kind == FatType::Fat32 { 2 } else { 0 };
+        let mut next = 3;
+        let mut firsts = BTreeMap::from([("", root)]);
+        // Directories come before what is in them, and know how much that is.
+        for (path, content) in tree {
+            let slots = |child: &String| match child.rsplit_once('/').unwrap_or(("", child)) {
+                (above, name) if above == path => 1 + units(name).len().div_ceil(13),
+                _ => 0,
+            };
+            let bytes = content.as_ref().map_or_else(|| 64 + 32 * tree.keys().map(slots).sum::<usize>(), Vec::len);
+            let chain: Vec<u32> = (next..).take(bytes.div_ceil(CLUSTER)).collect();
+            firsts.insert(path, if chain.is_empty() { 0 } else { next });
+            next += u32::try_from(chain.len()).unwrap();
+            if !chain.is_empty() {
+                self.chain(&chain);
+                let at = self.at(chain[0]);
+                self.put(at, content.as_deref().unwrap_or_default());
+            }
+        }
+        let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+        for (number, (path, content)) in tree.iter().enumerate() {
+            let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+            let short = numbered(number);
+            let mut slots = Vec::new();
+            if !above.is_empty() && !ends.contains_key(above) {
+                slots.extend([directory(b".          ", firsts[above]), directory(b"..         ", 0)]);
+            }
+            slots.extend(long(&units(name), &short));
+            let (first, size) = (firsts[path.as_str()], content.as_ref().map_or(0, Vec::len));
+            slots.push(match content {
+                Some(_) => file(&short, first, u32::try_from(size).unwrap()),
+                None => directory(&short, first),
+            });
+            let start = if firsts[above] == 0 { self.root_at() } else { self.at(firsts[above]) };
+            let end = ends.entry(above).or_insert(start);
+            let at = *end;
+            *end += 32 * slots.len();
+            self.put(at, slots.as_flattened());
+        }
     }
 
     pub fn look(&self) -> Seen {
