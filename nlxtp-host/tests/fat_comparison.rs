@@ -22,7 +22,7 @@ const KINDS: [(u64, FatType); 3] = [(7, FatType::Fat12), (24, FatType::Fat16), (
 /// Names and sizes of every kind, and many entries in one directory.
 fn tree() -> Tree {
     let mut tree = basic_sample(2048);
-    for n in 0..400 {
+    for n in 0..80 {
         tree.insert(format!("crowd/one of many entries {n}.data"), Some(content(n, n % 50)));
         tree.insert(format!("crowd/N{n}"), Some(content(n, 0)));
     }
@@ -89,6 +89,8 @@ fn on_what_fatfs_writes() {
     let (directory, mut tree) = (tempdir().unwrap(), tree());
     // It reuses an entry that differs in case.
     tree.remove("names/MIXED.cas");
+    // It takes its time over them.
+    tree.retain(|path, _| !path.starts_with("crowd/"));
     for (mib, fat_type) in KINDS {
         let image = directory.path().join(mib.to_string());
         let mut part = Part { file: new_file(&image, mib * MIB), extent: whole(mib * MIB), position: 0 };

@@ -107,9 +107,10 @@ impl<'v, S: ReadAt> Walk<'v, S> {
     /// made it whole meanwhile. False, and nothing happens, if the last item was no directory that
     /// could not be read.
     pub fn again(&mut self) -> bool {
+        let Some(failed) = self.failed.take() else { return false };
         self.volume.forget();
-        self.next = self.failed.take();
-        self.next.is_some()
+        self.next = Some(failed);
+        true
     }
 
     fn step(&mut self) -> Result<Option<WalkItem>, FatError> {
