@@ -136,7 +136,7 @@ impl Disk {
         let geometry = volume.geometry().clone();
         let len = ReadAt::len(&file).unwrap();
         // The builder begins at the front.
-        let mut base = vec![0; self::at(len).min(2 << 20)];
+        let mut base = vec![0; at(len).min(2 << 20)];
         file.read_exact_at(&mut base, 0).unwrap();
         base.truncate(base.iter().rposition(|byte| *byte != 0).unwrap() + 1);
         base.shrink_to_fit();
