@@ -40,7 +40,7 @@ static MEMORY: PeakAlloc = PeakAlloc;
 /// Rounds with each of the five disks.
 const ROUNDS: u64 = 20_000;
 /// What all five together may ever have taken, the disks' own content included.
-const MOST_MEMORY: usize = 24 << 20;
+const MOST_MEMORY: usize = 12 << 20;
 /// Status queries that may be seen to the end for each disk, where each takes its time to try again.
 const SLOW_QUERIES: u32 = 4;
 
