@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::limits::Limits;
+use rextfv_core::retry::RetryPolicy;
 use rextfv_core::shared_directory::{
     Attributes, Content, Entry, EntryKind, LeftOut, LeftOutReason, Replacement, Representation, SharedDirectory,
     Sharing, View, Visitor,
@@ -20,13 +21,14 @@ use rextfv_core::shared_directory::{
 
 use super::disk_replacement::{self, DiskReplacement};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fat::{self, Extent, FatError, FatVolume, FileReader, ReadLimits, WalkItem};
+use crate::fat::{self, Damage, Extent, FatError, FatVolume, FileReader, ReadLimits, Walk, WalkItem};
 
 /// A raw disk image or block device with a FAT file system.
 #[derive(Debug)]
 pub struct DiskImage {
     path: PathBuf,
     limits: Limits,
+    retries: RetryPolicy,
 }
 
 /// What a new disk is like.
@@ -56,7 +58,7 @@ impl DiskImage {
     /// system in partition 1 or as a whole. A device to which an upload was cut off is taken: another
     /// upload mends it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let image = Self { path: path.into(), limits: Limits::DEFAULT };
+        let image = Self { path: path.into(), limits: Limits::DEFAULT, retries: RetryPolicy::STATUS };
         match image.volume() {
             Err(error) if error.kind() != ErrorKind::Unfinished => Err(error),
             _ => Ok(image),
@@ -79,6 +81,15 @@ impl DiskImage {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The same with another policy for a directory that contradicts itself when it is visited, be it
+    /// damaged or just being written. The attempts are for all of a walk; what stays unreadable is
+    /// left out. The default is [`RetryPolicy::STATUS`].
+    #[must_use]
+    pub fn with_retries(mut self, retries: RetryPolicy) -> Self {
+        self.retries = retries;
         self
     }
 
@@ -215,7 +226,7 @@ impl SharedDirectory for DiskImage {
     }
 
     fn view(&self) -> Result<Box<dyn View<Error = Error> + '_>> {
-        Ok(Box::new(DiskView { volume: self.volume()? }))
+        Ok(Box::new(DiskView { volume: self.volume()?, retries: self.retries }))
     }
 
     fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
@@ -226,6 +237,7 @@ impl SharedDirectory for DiskImage {
 
 struct DiskView {
     volume: FatVolume<File>,
+    retries: RetryPolicy,
 }
 
 fn entry(path: EntryPath, found: &fat::Entry) -> Entry {
@@ -241,6 +253,36 @@ impl DiskView {
             Err(FatError::NotFound { .. } | FatError::NotADirectory { .. }) => Ok(None),
             Err(error) => Err(Error::from(error).with_object(path.to_string())),
         }
+    }
+
+    /// Shows an entry to a visitor, or says why it is left out.
+    fn visit(
+        &self,
+        path: &str,
+        found: &fat::Entry,
+        visitor: &mut dyn Visitor<Error = Error>,
+    ) -> Result<Option<LeftOutReason>> {
+        let Ok(path) = EntryPath::parse(path.as_bytes()) else { return Ok(Some(LeftOutReason::UnusableName)) };
+        let entry = entry(path, found);
+        if found.is_dir {
+            visitor.directory(&entry)?;
+            return Ok(None);
+        }
+        match self.volume.open_file(found) {
+            Ok(reader) => visitor.file(&entry, &mut FileContent { reader, path: &entry.path })?,
+            Err(FatError::Io(error)) => return Err(FatError::Io(error).into()),
+            // Torn by a loss of power, say. The other files are not.
+            Err(_) => return Ok(Some(LeftOutReason::Unreadable)),
+        }
+        Ok(None)
+    }
+}
+
+/// Why a walk leaves an entry out.
+fn unreadable(error: &FatError) -> LeftOutReason {
+    match error {
+        FatError::Damaged { damage: Damage::SharedDirectory { .. }, .. } => LeftOutReason::Repeated,
+        _ => LeftOutReason::Unreadable,
     }
 }
 
@@ -268,39 +310,39 @@ impl View for DiskView {
         Ok(names)
     }
 
+    /// A directory that contradicts itself is read again, in case the guest is just writing, and left
+    /// out if it stays so.
     fn walk(&mut self, visitor: &mut dyn Visitor<Error = Error>) -> Result<()> {
-        for item in self.volume.walk(self.volume.root()) {
-            match item? {
-                WalkItem::Entry { path, entry: found } => {
-                    let Ok(path) = EntryPath::parse(path.as_bytes()) else {
-                        visitor.left_out(LeftOut { path, reason: LeftOutReason::UnusableName })?;
-                        continue;
-                    };
-                    let entry = entry(path, &found);
-                    if found.is_dir {
-                        visitor.directory(&entry)?;
-                    } else {
-                        let reader = match self.volume.open_file(&found) {
-                            Ok(reader) => reader,
-                            Err(FatError::Io(error)) => return Err(FatError::Io(error).into()),
-                            // Torn by a loss of power, say. The other files are not.
-                            Err(_) => {
-                                let path = entry.path.to_string();
-                                visitor.left_out(LeftOut { path, reason: LeftOutReason::Unreadable })?;
-                                continue;
-                            }
-                        };
-                        visitor.file(&entry, &mut FileContent { reader, path: &entry.path })?;
-                    }
-                }
-                WalkItem::LeftOut { directory, left_out } => {
-                    let path =
-                        if directory.is_empty() { left_out.name } else { format!("{directory}/{}", left_out.name) };
-                    visitor.left_out(LeftOut { path, reason: LeftOutReason::UnusableName })?;
-                }
+        let mut pauses = self.retries.pauses().peekable();
+        let mut try_again = |walk: &mut Walk<'_, File>, error: &FatError| {
+            let again = error.may_retry() && pauses.peek().is_some() && walk.again();
+            if again && let Some(pause) = pauses.next() {
+                std::thread::sleep(pause);
             }
+            again
+        };
+        let mut walk = self.volume.walk(self.volume.root());
+        loop {
+            let (path, reason) = match walk.next() {
+                None => return Ok(()),
+                Some(Err(error)) if try_again(&mut walk, &error) => continue,
+                Some(Ok(WalkItem::Unreadable { error, .. })) if try_again(&mut walk, &error) => continue,
+                Some(Err(error)) => return Err(error.into()),
+                Some(Ok(WalkItem::Entry { path, entry })) => match self.visit(&path, &entry, visitor)? {
+                    None => continue,
+                    Some(reason) => (path, reason),
+                },
+                Some(Ok(WalkItem::LeftOut { directory, left_out })) if directory.is_empty() => {
+                    (left_out.name, LeftOutReason::UnusableName)
+                }
+                Some(Ok(WalkItem::LeftOut { directory, left_out })) => {
+                    (format!("{directory}/{}", left_out.name), LeftOutReason::UnusableName)
+                }
+                Some(Ok(WalkItem::TooDeep { path })) => (path, LeftOutReason::TooDeep),
+                Some(Ok(WalkItem::Unreadable { path, error })) => (path, unreadable(&error)),
+            };
+            visitor.left_out(LeftOut { path, reason })?;
         }
-        Ok(())
     }
 }
 
