@@ -5,12 +5,12 @@
 use std::io;
 use std::time::Duration;
 
-use rextfv_core::ids::BootId;
+use rextfv_core::ids::{BootId, RunId};
 use rextfv_core::layout::STATUS_DIRECTORY;
 use rextfv_core::status::{RunState, Status, Truncated};
 
 use crate::boot;
-use crate::claim::read_run_id;
+use crate::claim::{Claiming, claim, read_run_id};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Doing, Error, note};
@@ -39,7 +39,11 @@ pub fn recover(config: &Config, shared: &Directory) -> Result<(), Error> {
         // that takes a living monitor no time.
         std::thread::sleep(Duration::from_millis(200));
         let untouched = status.names().doing(doing)?.is_empty();
-        return if untouched { close_claim(config, shared, &status).doing(doing) } else { Ok(()) };
+        if !untouched {
+            return Ok(());
+        }
+        note("a run was claimed and never started; it is closed");
+        return close_claim(config, shared, &status).doing(doing);
     }
     // The lock is on the first slot; one without it is a claim that a full disk has cut short.
     match slots[0].file.as_ref().map(lock_of_dead_monitor) {
@@ -55,14 +59,26 @@ fn has_ended(status: &Status) -> bool {
     status.done || matches!(status.state, RunState::Interrupted | RunState::Rebooted)
 }
 
+/// Closes a run whose `exec_status` was removed, by its own script say: claimed once more, so that
+/// the script is not started twice and the host hears of it.
+///
+/// # Errors
+/// The system's.
+pub fn close_removed(config: &Config, run: RunId) -> Result<(), Error> {
+    let Claiming::Ours(claim) = claim(&config.dir)? else { return Ok(()) };
+    if claim.run != Some(run) {
+        // Another upload has come meanwhile; its script is still to be started.
+        return claim.shared.remove_directory(STATUS_DIRECTORY).doing(|| "give back the claim on another upload");
+    }
+    note("exec_status of a run that was taken up before was removed; the run is closed");
+    close_claim(config, &claim.shared, &claim.status).doing(|| "close the run")
+}
+
 /// Closes a run of which nothing but the claim is there. Making the first slot, we take the claim
 /// over: should its monitor live after all, it finds the slot made and gives up.
 fn close_claim(config: &Config, shared: &Directory, status: &Directory) -> io::Result<()> {
     match StatusWriter::create(status, read_run_id(shared), boot::current(), config.heartbeat) {
-        Ok(Some(mut writer)) => {
-            note("a run was claimed and never started; it is closed");
-            writer.commit(status, snapshot(&never_started(config), RunState::Interrupted))
-        }
+        Ok(Some(mut writer)) => writer.commit(status, snapshot(&never_started(config), RunState::Interrupted)),
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     }
