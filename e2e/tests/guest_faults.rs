@@ -104,7 +104,10 @@ fn the_disk_of_a_container_fills_up() {
     };
 
     // By the script's results.
-    guest.begin(&target, "head -c 9000000 /dev/zero 2>/dev/null >../fill; seq 10000; printf x >custom 2>/dev/null || exit 7");
+    guest.begin(
+        &target,
+        "head -c 9000000 /dev/zero 2>/dev/null >../fill; seq 10000; printf x >custom 2>/dev/null || exit 7",
+    );
     let status = wait_for_state(&target, "finished");
     assert_eq!((&status["done"], &status["exit_code"]), (&true.into(), &7.into()), "{status}");
     assert!(cut(&status, "stdout") && !cut(&status, "stderr"), "{status}");
@@ -170,5 +173,169 @@ fn the_disk_of_a_container_fills_up() {
     guest.start_daemon();
     let said = wait_for(&target, "the daemon's word", |status| status["reason"] == "the guest says so");
     assert_eq!(said["state"], "monitor-stopped", "{said}");
+    next();
+}
+
+#[test]
+#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+fn the_shared_directory_of_a_container_vanishes() {
+    let guest = Guest::boot();
+    // What the host shares stays where it is; only the guest's own mount of it comes and goes.
+    guest.does("mkdir /srv/share && mount --bind /srv/share /srv/share && mount --bind /srv/share /mnt/nlXTP");
+    guest.start_daemon();
+    let target = Target::new(&guest.container.in_guest("/srv/share"));
+
+    // Unmounted during a run, which goes on.
+    guest.begin(&target, &format!("{WAIT_FOR_GO}\necho out; echo result >../result"));
+    guest.does("umount --lazy /mnt/nlXTP");
+    guest.go();
+    let status = wait_for_state(&target, "finished");
+    assert_eq!((&status["exit_code"], &status["stdout_bytes"]), (&0.into(), &4.into()), "{status}");
+    upload_next(&target);
+    guest.does("sleep 1");
+    assert_eq!(target.status(&[])["state"], "not-started", "the daemon waits for the directory");
+    guest.does("mount --bind /srv/share /mnt/nlXTP");
+    judge_next(&target);
+
+    // Read-only: not while it is written to, and before a run it cannot be claimed.
+    guest.begin(&target, WAIT_FOR_GO);
+    assert_ne!(guest.container.run("mount -o remount,bind,ro /mnt/nlXTP", PATIENCE).code(), 0);
+    guest.go();
+    wait_for_state(&target, "finished");
+    wait_until("a mount without writers", PATIENCE, || {
+        (guest.container.run("mount -o remount,bind,ro /mnt/nlXTP", PATIENCE).code() == 0).then_some(())
+    });
+    upload_next(&target);
+    guest.does("sleep 1");
+    assert_eq!(target.status(&[])["state"], "not-started");
+    guest.does("mount -o remount,bind,rw /mnt/nlXTP");
+    judge_next(&target);
+    guest.does("umount /mnt/nlXTP");
+
+    // Moved away during a run, and back.
+    let target = Target::new(&guest.container.shared_directory());
+    guest.begin(&target, &format!("{WAIT_FOR_GO}\necho out"));
+    guest.does("mv /mnt/nlXTP /mnt/away");
+    assert_eq!(target.call("status", &[]).code(), 4, "it is not there");
+    guest.go();
+    guest.does("sleep 0.5; mv /mnt/away /mnt/nlXTP");
+    let status = wait_for_state(&target, "finished");
+    assert_eq!((&status["exit_code"], &status["stdout_bytes"]), (&0.into(), &4.into()), "{status}");
+    upload_next(&target);
+    judge_next(&target);
+}
+
+#[test]
+#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+fn a_script_in_a_container_destroys_its_own_status() {
+    let guest = Guest::boot();
+    guest.start_daemon();
+    let target = guest.target();
+
+    for (what, ended) in [("rm -rf *", "exit 5"), ("for slot in status.*; do : >$slot; done", "exit 5")] {
+        guest.begin(&target, &format!("{what}\n{WAIT_FOR_GO}\n{ended}"));
+        wait_for(&target, "a status made anew", |status| {
+            status["state"] == "running" && status["dialect"] == "nlxtp" && status["sequence"].as_u64() > Some(3)
+        });
+        guest.go();
+        let status = wait_for_state(&target, "finished");
+        assert_eq!((&status["exit_code"], &status["done"]), (&5.into(), &true.into()), "{what}: {status}");
+    }
+    upload_next(&target);
+    judge_next(&target);
+
+    guest.does("rm -f /run/log");
+    guest.begin(
+        &target,
+        &format!("echo started >>/run/log; rm -r ../exec_status\n{WAIT_FOR_GO}\necho result >../result"),
+    );
+    let status = wait_for_state(&target, "monitor-stopped");
+    assert_eq!(status["reason"], "the guest says so", "{status}");
+    guest.go();
+    wait_until("the script's end", PATIENCE, || {
+        guest.container.shared_directory().join("result").exists().then_some(())
+    });
+    assert_eq!(guest.does("sleep 0.5; cat /run/log"), "started\n", "it was not started twice");
+    upload_next(&target);
+    judge_next(&target);
+}
+
+/// Kills the monitor of the next run so many microseconds after it has appeared.
+const KILLER: &str = r#"perl -e '
+    sub monitors { my $f; grep { open($f, "<", "/proc/$_/cmdline") && <$f> =~ /\0monitor\0/ }
+        map { m{/proc/(\d+)} } glob "/proc/[1-9]*" }
+    open(my $ready, ">", "/run/ready") or die;
+    my $end = time + 20;
+    while (time < $end) { if (my @found = monitors()) {
+        select(undef, undef, undef, $ARGV[0] / 1e6); kill 9, @found; exit 0 } }
+    exit 1' "#;
+
+#[test]
+#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+fn monitor_and_daemon_in_a_container_are_killed() {
+    let guest = Guest::boot();
+    guest.start_daemon();
+    let target = guest.target();
+    let next = || {
+        upload_next(&target);
+        judge_next(&target);
+    };
+
+    // The monitor is asked to stop: it ends the script, one that does not listen too.
+    guest.begin(&target, "trap '' TERM\nwhile :; do sleep 0.05; done");
+    guest.signal_monitor("TERM");
+    let status = wait_for_state(&target, "monitor-stopped");
+    assert_eq!((&status["reason"], &status["exit_code"]), (&"the guest says so".into(), &Value::Null), "{status}");
+    guest.does("! kill -0 $(cat /run/script.pid) 2>/dev/null");
+    next();
+
+    // The monitor is killed: the daemon says so, and the script goes on by itself.
+    guest.begin(&target, &format!("{WAIT_FOR_GO}\necho result >../result"));
+    guest.signal_monitor("KILL");
+    let status = wait_for_state(&target, "monitor-stopped");
+    assert_eq!(status["reason"], "the guest says so", "{status}");
+    guest.go();
+    wait_until("the script's end", PATIENCE, || {
+        guest.container.shared_directory().join("result").exists().then_some(())
+    });
+    next();
+
+    // The daemon is killed during a run, which goes on; its successor leaves that alone.
+    guest.begin(&target, &format!("{WAIT_FOR_GO}\nexit 6"));
+    guest.kill_daemon();
+    guest.start_daemon();
+    let before = target.status(&[])["sequence"].as_u64();
+    wait_for(&target, "further heartbeats", |status| {
+        status["state"] == "running" && status["sequence"].as_u64() > before
+    });
+    guest.go();
+    assert_eq!(wait_for_state(&target, "finished")["exit_code"], 6);
+    next();
+
+    // Killed at any instant between claim and Done, with and without the daemon.
+    let archive = Archive::of_script("#!/bin/sh\necho started >>/run/log\necho out\necho result >../result\n");
+    let (mut finished, mut stopped) = (0, 0);
+    for round in 0..12 {
+        let too = if round % 2 == 0 { "" } else { "kill -KILL $(cat /run/daemon.pid);" };
+        guest.does(&format!("rm -f /run/log; ({KILLER} {}; {too} touch /run/killed) >/dev/null 2>&1 &", round * 2500));
+        guest.does("timeout 30 sh -c 'until [ -e /run/ready ]; do sleep 0.02; done'; rm /run/ready");
+        target.upload(&archive.path(), &[]);
+        guest.does("timeout 30 sh -c 'until [ -e /run/killed ]; do sleep 0.02; done'; rm /run/killed");
+        if !too.is_empty() {
+            guest.start_daemon();
+        }
+        let status =
+            wait_for(&target, "an end", |status| status["state"] == "finished" || status["state"] == "monitor-stopped");
+        let log = guest.does("cat /run/log 2>/dev/null || :");
+        assert!(log.is_empty() || log == "started\n", "round {round}: {log}");
+        if status["state"] == "finished" {
+            finished += 1;
+            assert_eq!((&status["exit_code"], &status["stdout_bytes"]), (&0.into(), &4.into()), "{status}");
+            assert!(guest.container.shared_directory().join("result").exists());
+        } else {
+            stopped += 1;
+        }
+    }
+    println!("killed at any instant: {finished} finished, {stopped} stopped");
     next();
 }
