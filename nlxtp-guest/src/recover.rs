@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rextfv_core::ids::{BootId, RunId};
 use rextfv_core::layout::STATUS_DIRECTORY;
@@ -25,9 +25,12 @@ use crate::tomato_files;
 /// to write the Done Flag, is completed, if the guest is still in the same boot: nothing of it is
 /// lost then.
 ///
+/// `patience` is for a monitor that was seen dying: a child of its may hold the lock until it has
+/// become the script.
+///
 /// # Errors
 /// The status could not be read or written.
-pub fn recover(config: &Config, shared: &Directory) -> Result<(), Error> {
+pub fn recover(config: &Config, shared: &Directory, patience: Duration) -> Result<(), Error> {
     let Ok(status) = shared.open_beneath(STATUS_DIRECTORY) else { return Ok(()) };
     let doing = || format!("look for a dead run in {}", config.dir.display());
     let slots = read_slots(&status).doing(doing)?;
@@ -46,9 +49,14 @@ pub fn recover(config: &Config, shared: &Directory) -> Result<(), Error> {
         return close_claim(config, shared, &status).doing(doing);
     }
     // The lock is on the first slot; one without it is a claim that a full disk has cut short.
-    match slots[0].file.as_ref().map(lock_of_dead_monitor) {
-        Some(Some(true)) => {}
-        Some(Some(false) | None) | None => return Ok(()),
+    let Some(slot) = &slots[0].file else { return Ok(()) };
+    let deadline = Instant::now() + patience;
+    loop {
+        match lock_of_dead_monitor(slot) {
+            Some(true) => break,
+            Some(false) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            Some(false) | None => return Ok(()),
+        }
     }
     // The lock stays ours until `slots` goes. Before we held it, the monitor may have come to its end.
     let fresh = read_slots(&status).doing(doing)?;
