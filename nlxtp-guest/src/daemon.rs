@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags};
@@ -27,9 +27,6 @@ use crate::settle::Settling;
 use crate::signals::{self, Signals};
 use crate::sys;
 use crate::watch::{Interest, Watch};
-
-/// Far more than a process takes from fork to exec.
-const BECOMING_THE_SCRIPT: Duration = Duration::from_secs(2);
 
 /// Runs until a signal ends it, or, in [`Mode::Once`], until what was there at the start has run.
 ///
@@ -148,7 +145,7 @@ impl Daemon<'_> {
             // Seen for the first time: runs from before we came may have been left behind.
             self.known = identity;
             self.taken_up = None;
-            survive(recover(self.config, &shared, Duration::ZERO));
+            survive(recover(self.config, &shared));
         }
         let sight = survive(look(&shared).doing(|| format!("read {}", self.config.dir.display())));
         if sight == Some(Sight::Claimed) {
@@ -266,7 +263,7 @@ impl Daemon<'_> {
                 self.retry_later();
                 // It may have claimed its run before.
                 if let Ok(shared) = Directory::open(&self.config.dir) {
-                    survive(recover(self.config, &shared, BECOMING_THE_SCRIPT));
+                    survive(recover(self.config, &shared));
                 }
             }
         }

@@ -18,6 +18,9 @@ use crate::monitor::flush_all;
 use crate::status_writer::{FoundSlot, Snapshot, StatusWriter, lock_of_dead_monitor, newest, read_slots};
 use crate::tomato_files;
 
+/// Far more than a process takes from fork to exec.
+const BECOMING_THE_SCRIPT: Duration = Duration::from_secs(2);
+
 /// Closes the run in the shared directory if it has not ended and its monitor is dead.
 ///
 /// If the guest was booted anew since the last record, the record that is added says so; else it
@@ -25,12 +28,12 @@ use crate::tomato_files;
 /// to write the Done Flag, is completed, if the guest is still in the same boot: nothing of it is
 /// lost then.
 ///
-/// `patience` is for a monitor that was seen dying: a child of its may hold the lock until it has
-/// become the script.
+/// If the monitor seems to live, that takes two seconds: of one that was killed, a child may hold
+/// the lock until it has become the script.
 ///
 /// # Errors
 /// The status could not be read or written.
-pub fn recover(config: &Config, shared: &Directory, patience: Duration) -> Result<(), Error> {
+pub fn recover(config: &Config, shared: &Directory) -> Result<(), Error> {
     let Ok(status) = shared.open_beneath(STATUS_DIRECTORY) else { return Ok(()) };
     let doing = || format!("look for a dead run in {}", config.dir.display());
     let slots = read_slots(&status).doing(doing)?;
@@ -50,7 +53,7 @@ pub fn recover(config: &Config, shared: &Directory, patience: Duration) -> Resul
     }
     // The lock is on the first slot; one without it is a claim that a full disk has cut short.
     let Some(slot) = &slots[0].file else { return Ok(()) };
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + BECOMING_THE_SCRIPT;
     loop {
         match lock_of_dead_monitor(slot) {
             Some(true) => break,
