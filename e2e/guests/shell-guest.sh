@@ -136,7 +136,7 @@ run_script() {
 }
 
 stop_script() {
-    pid=$(cat "$work/pid") && { kill -TERM -- "-$pid" || kill -TERM "$pid"; } 2>/dev/null
+    pid=$(cat "$work/pid") && { kill -TERM "-$pid" || kill -TERM "$pid"; } 2>/dev/null
 }
 
 # What the shell calls an exit code above 128 is a signal (or an exit code that looks so).

@@ -36,6 +36,11 @@ impl Target {
         Target { path: path.to_path_buf(), state: places::temporary_folder("state") }
     }
 
+    /// A path for what else a test keeps with this target.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.state.path().join(name)
+    }
+
     /// Makes a disk image at this path with `nlxtp disk create`.
     ///
     /// # Panics

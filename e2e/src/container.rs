@@ -75,6 +75,17 @@ impl Container {
         self.root().join("mnt/nlXTP")
     }
 
+    /// A path as the running guest sees it, its own mounts included, for the host to use. It is
+    /// of no use any more when the guest has ended.
+    ///
+    /// # Panics
+    /// If the container is not running.
+    #[track_caller]
+    pub fn in_guest(&self, path: &str) -> PathBuf {
+        let running = self.running.as_ref().expect("the container is not running");
+        PathBuf::from(format!("/proc/{}/root{path}", running.init))
+    }
+
     /// Copies an executable file to a path in the guest.
     ///
     /// # Panics

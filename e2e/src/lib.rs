@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accelerator;
+pub mod archive;
 pub mod command_line;
 pub mod console;
 pub mod container;

@@ -8,11 +8,10 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use nix::sys::stat::FileStat;
 use rextfv_core::ids::{ID_DIGITS, RunId};
 use rextfv_core::layout::{RUN_ID, STAGED_CONTENT, STATUS_DIRECTORY, choose_start_script, is_start_script};
 
-use crate::directory::Directory;
+use crate::directory::{Directory, same_file};
 use crate::error::{Doing, Error};
 
 /// What a look at the shared directory found. Monitor and daemon both decide by it.
@@ -81,11 +80,10 @@ impl Claim {
     /// replaced it meanwhile has brought another script under the same path, and that one is not
     /// ours to start.
     pub fn still_holds(&self) -> bool {
-        let identity = |stat: FileStat| (stat.st_dev, stat.st_ino);
         let (Ok(Some(there)), Ok(ours)) = (self.shared.look(STATUS_DIRECTORY), self.status.stat()) else {
             return false;
         };
-        identity(there) == identity(ours)
+        same_file(&there, &ours)
             && !STAGED_CONTENT.iter().any(|staged| self.shared.holds(staged))
             && read_run_id(&self.shared) == self.run
     }

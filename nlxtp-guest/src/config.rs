@@ -185,34 +185,44 @@ impl Config {
         Ok(None)
     }
 
-    /// Writes the configuration as a file that gives the same again.
-    pub fn to_text(&self) -> String {
-        let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
-        let modules: Vec<String> = self.modules.iter().map(|module| module.display().to_string()).collect();
+    /// Every key with its value, as [`set`](Self::set) takes them.
+    pub fn pairs(&self) -> [(&'static str, String); 12] {
+        let path = |path: &Path| path.display().to_string();
+        let seconds = |duration: Duration| duration.as_secs_f64().to_string();
+        let modules: Vec<String> = self.modules.iter().map(|module| path(module)).collect();
         let mode = match self.mode {
-            Mode::Never => 0,
-            Mode::Once => 1,
-            Mode::Watch => 2,
+            Mode::Never => "0",
+            Mode::Once => "1",
+            Mode::Watch => "2",
         };
         let noticing = match self.noticing {
             Noticing::Auto => "auto",
             Noticing::Poll => "poll",
         };
-        format!(
-            "nlxtp_dir={}\nnlxtp_mode={mode}\nnlxtp_mon_check_interval={}\nnlxtp_daemon_check_interval={}\n\
-             nlxtp_settle={}\nnlxtp_watch={noticing}\nnlxtp_output_limit={}\nnlxtp_tomato_status={}\n\
-             nlxtp_grace={}\nnlxtp_run_timeout={}\nnlxtp_device={}\nnlxtp_modules='{}'\n",
-            quoted(&self.dir),
-            self.heartbeat.as_secs_f64(),
-            self.poll_interval.as_secs_f64(),
-            self.settle.as_secs_f64(),
-            self.output_limit,
-            u8::from(self.tomato_status),
-            self.grace.as_secs_f64(),
-            self.run_timeout.unwrap_or_default().as_secs_f64(),
-            self.device.as_deref().map_or_else(String::new, quoted),
-            modules.join(" "),
-        )
+        [
+            ("nlxtp_dir", path(&self.dir)),
+            ("nlxtp_mode", mode.to_owned()),
+            ("nlxtp_mon_check_interval", seconds(self.heartbeat)),
+            ("nlxtp_daemon_check_interval", seconds(self.poll_interval)),
+            ("nlxtp_settle", seconds(self.settle)),
+            ("nlxtp_watch", noticing.to_owned()),
+            ("nlxtp_output_limit", self.output_limit.to_string()),
+            ("nlxtp_tomato_status", u8::from(self.tomato_status).to_string()),
+            ("nlxtp_grace", seconds(self.grace)),
+            ("nlxtp_run_timeout", seconds(self.run_timeout.unwrap_or_default())),
+            ("nlxtp_device", self.device.as_deref().map_or_else(String::new, path)),
+            ("nlxtp_modules", modules.join(" ")),
+        ]
+    }
+
+    /// Writes the configuration as a file that gives the same again.
+    pub fn to_text(&self) -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+        let line = |(key, value): (&str, String)| match value.bytes().all(plain) {
+            true => format!("{key}={value}\n"),
+            false => format!("{key}='{}'\n", value.replace('\'', r"'\''")),
+        };
+        self.pairs().into_iter().map(line).collect()
     }
 }
 

@@ -15,12 +15,13 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use rextfv_core::ids::RunId;
 
-use crate::claim::{Sight, look};
-use crate::config::{Config, Mode, Noticing};
+use crate::claim::{Sight, look, read_run_id};
+use crate::config::{Config, Mode};
 use crate::directory::Directory;
 use crate::error::{Doing, Error, note, survive};
-use crate::recover::recover;
+use crate::recover::{close_removed, recover};
 use crate::script::own_program;
 use crate::settle::Settling;
 use crate::signals::{self, Signals};
@@ -48,6 +49,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
         monitors: Vec::new(),
         starting: None,
         known: None,
+        taken_up: None,
         settling: None,
         not_before: None,
         closing: false,
@@ -75,6 +77,9 @@ struct Daemon<'a> {
     starting: Option<Pid>,
     /// The directory that was looked at last, by device and inode.
     known: Option<(libc::dev_t, libc::ino_t)>,
+    /// The run that was taken up last in it: if its `exec_status` is removed, nothing else tells
+    /// that it was.
+    taken_up: Option<RunId>,
     settling: Option<Settling>,
     /// After a monitor that failed: the moment for the next try.
     not_before: Option<Instant>,
@@ -109,7 +114,7 @@ impl Daemon<'_> {
             self.interest = wanted;
         };
         let next = match sight {
-            Some(Sight::New { run, .. }) => self.take_up(run.is_some()),
+            Some(Sight::New { run, .. }) => self.take_up(run),
             other => {
                 if other == Some(Sight::Claimed) {
                     self.starting = None;
@@ -139,13 +144,18 @@ impl Daemon<'_> {
         if identity != self.known {
             // Seen for the first time: runs from before we came may have been left behind.
             self.known = identity;
+            self.taken_up = None;
             survive(recover(self.config, &shared));
         }
-        survive(look(&shared).doing(|| format!("read {}", self.config.dir.display())))
+        let sight = survive(look(&shared).doing(|| format!("read {}", self.config.dir.display())));
+        if sight == Some(Sight::Claimed) {
+            self.taken_up = read_run_id(&shared);
+        }
+        sight
     }
 
     /// Starts the monitor on a new start script, as soon as its upload is complete.
-    fn take_up(&mut self, complete: bool) -> Next {
+    fn take_up(&mut self, run: Option<RunId>) -> Next {
         if self.starting.is_some() {
             return Next::Wait;
         }
@@ -153,7 +163,12 @@ impl Daemon<'_> {
         if let Some(moment) = self.not_before.filter(|moment| now < *moment) {
             return Next::Until(moment);
         }
-        if !complete && !self.config.settle.is_zero() {
+        if let Some(run) = run.filter(|_| run == self.taken_up) {
+            // What comes of it shows at the next look.
+            let closed = survive(close_removed(self.config, run));
+            return if closed.is_some() { Next::Until(now) } else { self.retry_later() };
+        }
+        if run.is_none() && !self.config.settle.is_zero() {
             let dir = &self.config.dir;
             let settling = self.settling.get_or_insert_with(|| Settling::begin(self.config.settle, dir, now));
             if !settling.is_settled(dir, now) {
@@ -168,6 +183,7 @@ impl Daemon<'_> {
                 // Once is once: what is uploaded from now on is not for us.
                 self.closing |= self.config.mode == Mode::Once;
                 self.starting = Some(monitor);
+                self.taken_up = run;
                 Next::Wait
             }
             Err(error) => {
@@ -185,20 +201,14 @@ impl Daemon<'_> {
     }
 
     fn start_monitor(&self) -> io::Result<Pid> {
-        let seconds = |duration: std::time::Duration| duration.as_secs_f64().to_string();
-        let noticing = if self.config.noticing == Noticing::Poll { "poll" } else { "auto" };
         let mut command = Command::new(own_program());
         // The monitor gets the values that we go by, not what a file says by now.
-        command.args(["monitor", "--config", "/dev/null", "--dir"]).arg(&self.config.dir);
-        for (key, value) in [
-            ("nlxtp_mon_check_interval", seconds(self.config.heartbeat)),
-            ("nlxtp_output_limit", self.config.output_limit.to_string()),
-            ("nlxtp_tomato_status", u8::from(self.config.tomato_status).to_string()),
-            ("nlxtp_grace", seconds(self.config.grace)),
-            ("nlxtp_watch", noticing.to_owned()),
-        ] {
+        command.args(["monitor", "--config", "/dev/null"]);
+        for (key, value) in self.config.pairs() {
             command.arg("--set").arg(format!("{key}={value}"));
         }
+        // Last, for a path that is no text.
+        command.arg("--dir").arg(&self.config.dir);
         command.stdin(Stdio::null()).process_group(0);
         let child = sys::with_default_signals(&mut command).spawn()?;
         i32::try_from(child.id()).map(Pid::from_raw).map_err(io::Error::other)
@@ -243,6 +253,10 @@ impl Daemon<'_> {
             self.monitors.swap_remove(monitor);
             if self.starting == Some(pid) {
                 self.starting = None;
+                if !well {
+                    // It has not claimed the run.
+                    self.taken_up = None;
+                }
             }
             if !well {
                 note("a monitor has failed");

@@ -188,6 +188,11 @@ fn is_regular(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG
 }
 
+/// Whether two attributes are of one and the same file or directory.
+pub fn same_file(one: &FileStat, other: &FileStat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
 /// The last part of a name of the protocol: `custom` of `exec_status/custom`.
 pub fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)

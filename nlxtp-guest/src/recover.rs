@@ -3,14 +3,14 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rextfv_core::ids::BootId;
+use rextfv_core::ids::{BootId, RunId};
 use rextfv_core::layout::STATUS_DIRECTORY;
 use rextfv_core::status::{RunState, Status, Truncated};
 
 use crate::boot;
-use crate::claim::read_run_id;
+use crate::claim::{Claiming, claim, read_run_id};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::{Doing, Error, note};
@@ -18,12 +18,18 @@ use crate::monitor::flush_all;
 use crate::status_writer::{FoundSlot, Snapshot, StatusWriter, lock_of_dead_monitor, newest, read_slots};
 use crate::tomato_files;
 
+/// Far more than a process takes from fork to exec.
+const BECOMING_THE_SCRIPT: Duration = Duration::from_secs(2);
+
 /// Closes the run in the shared directory if it has not ended and its monitor is dead.
 ///
 /// If the guest was booted anew since the last record, the record that is added says so; else it
 /// says that the run was interrupted. A run whose script had ended, but whose monitor had not come
 /// to write the Done Flag, is completed, if the guest is still in the same boot: nothing of it is
 /// lost then.
+///
+/// If the monitor seems to live, that takes two seconds: of one that was killed, a child may hold
+/// the lock until it has become the script.
 ///
 /// # Errors
 /// The status could not be read or written.
@@ -39,12 +45,21 @@ pub fn recover(config: &Config, shared: &Directory) -> Result<(), Error> {
         // that takes a living monitor no time.
         std::thread::sleep(Duration::from_millis(200));
         let untouched = status.names().doing(doing)?.is_empty();
-        return if untouched { close_claim(config, shared, &status).doing(doing) } else { Ok(()) };
+        if !untouched {
+            return Ok(());
+        }
+        note("a run was claimed and never started; it is closed");
+        return close_claim(config, shared, &status).doing(doing);
     }
     // The lock is on the first slot; one without it is a claim that a full disk has cut short.
-    match slots[0].file.as_ref().map(lock_of_dead_monitor) {
-        Some(Some(true)) => {}
-        Some(Some(false) | None) | None => return Ok(()),
+    let Some(slot) = &slots[0].file else { return Ok(()) };
+    let deadline = Instant::now() + BECOMING_THE_SCRIPT;
+    loop {
+        match lock_of_dead_monitor(slot) {
+            Some(true) => break,
+            Some(false) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            Some(false) | None => return Ok(()),
+        }
     }
     // The lock stays ours until `slots` goes. Before we held it, the monitor may have come to its end.
     let fresh = read_slots(&status).doing(doing)?;
@@ -55,14 +70,26 @@ fn has_ended(status: &Status) -> bool {
     status.done || matches!(status.state, RunState::Interrupted | RunState::Rebooted)
 }
 
+/// Closes a run whose `exec_status` was removed, by its own script say: claimed once more, so that
+/// the script is not started twice and the host hears of it.
+///
+/// # Errors
+/// The system's.
+pub fn close_removed(config: &Config, run: RunId) -> Result<(), Error> {
+    let Claiming::Ours(claim) = claim(&config.dir)? else { return Ok(()) };
+    if claim.run != Some(run) {
+        // Another upload has come meanwhile; its script is still to be started.
+        return claim.shared.remove_directory(STATUS_DIRECTORY).doing(|| "give back the claim on another upload");
+    }
+    note("exec_status of a run that was taken up before was removed; the run is closed");
+    close_claim(config, &claim.shared, &claim.status).doing(|| "close the run")
+}
+
 /// Closes a run of which nothing but the claim is there. Making the first slot, we take the claim
 /// over: should its monitor live after all, it finds the slot made and gives up.
 fn close_claim(config: &Config, shared: &Directory, status: &Directory) -> io::Result<()> {
     match StatusWriter::create(status, read_run_id(shared), boot::current(), config.heartbeat) {
-        Ok(Some(mut writer)) => {
-            note("a run was claimed and never started; it is closed");
-            writer.commit(status, snapshot(&never_started(config), RunState::Interrupted))
-        }
+        Ok(Some(mut writer)) => writer.commit(status, snapshot(&never_started(config), RunState::Interrupted)),
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     }

@@ -11,12 +11,13 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::sys::stat::fstat;
 use rextfv_core::ids::{BootId, RunId};
 use rextfv_core::layout::STATUS_SLOTS;
 use rextfv_core::status::{Ending, RunState, Status, Truncated};
 use rextfv_core::status_codec::{self, MAX_RECORD_BYTES};
 
-use crate::directory::{Directory, base_name};
+use crate::directory::{Directory, base_name, same_file};
 
 /// What a slot holds at first: any record without a long Custom Status.
 const FIRST_CAPACITY: usize = 8 << 10;
@@ -137,6 +138,10 @@ impl StatusWriter {
             custom: snapshot.custom.map(<[u8]>::to_vec),
         };
         let index = usize::from(sequence % 2 == 1);
+        if self.slots[index].as_ref().is_some_and(|slot| !is_in_place(status, index, &slot.file)) {
+            status.remove_file(base_name(STATUS_SLOTS[index]))?;
+            self.slots[index] = None;
+        }
         if self.slots[index].is_none() {
             self.make_slot(status, index)?;
         }
@@ -175,6 +180,15 @@ impl Slot {
         self.capacity = capacity;
         Ok(())
     }
+}
+
+/// Whether a slot's file still stands under its name: a script may have removed or replaced it,
+/// and nobody would read what goes to the old one. If the whole directory is gone, nothing can be
+/// put in its place, so the old one is as good as any.
+fn is_in_place(status: &Directory, slot: usize, file: &File) -> bool {
+    let gone = status.stat().is_ok_and(|stat| stat.st_nlink == 0);
+    let there = status.look(base_name(STATUS_SLOTS[slot])).ok().flatten();
+    gone || there.is_some_and(|there| fstat(file).is_ok_and(|ours| same_file(&there, &ours)))
 }
 
 fn encode(record: &Status) -> io::Result<Vec<u8>> {
@@ -307,6 +321,36 @@ mod tests {
         writer.slots[0].as_mut().unwrap().file = writable;
         writer.commit(&status, SNAPSHOT).unwrap();
         assert_eq!(newest(&read_slots(&status).unwrap()).unwrap().sequence, 2);
+    }
+
+    #[test]
+    fn a_slot_that_is_removed_or_replaced_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (status, mut writer) = writer(&dir);
+        let slot = dir.path().join("status.1");
+        let replacements: [fn(&std::path::Path); 4] = [
+            |_| {},
+            |slot| fs::remove_file(slot).unwrap(),
+            |slot| fs::rename(slot, slot.with_extension("moved")).unwrap(),
+            |slot| {
+                fs::remove_file(slot).unwrap();
+                std::os::unix::fs::symlink("elsewhere", slot).unwrap();
+            },
+        ];
+        for (round, replace) in (0..).zip(replacements) {
+            replace(&slot);
+            writer.commit(&status, SNAPSHOT).unwrap();
+            writer.commit(&status, SNAPSHOT).unwrap();
+            let slots = read_slots(&status).unwrap();
+            assert_eq!(slots.map(|slot| slot.record.unwrap().sequence), [2 * round + 2, 2 * round + 1]);
+        }
+        assert!(!dir.path().join("elsewhere").exists());
+        fs::remove_file(dir.path().join("status.0")).unwrap();
+        for _ in 0..2 {
+            writer.commit(&status, SNAPSHOT).unwrap();
+        }
+        let slot = File::open(dir.path().join("status.0")).unwrap();
+        assert_eq!(lock_of_dead_monitor(&slot), Some(false), "the new one is locked, too");
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn an_upload_is_run_and_the_next_one_too() {
     let share = Share::new();
     let mut daemon = share.daemon(EVENTS_ONLY);
     for round in 0..3 {
-        share.upload(&format!("#!/bin/sh\necho {round}\n"));
+        share.upload_as(&format!("{round:032}"), &format!("#!/bin/sh\necho {round}\n"));
         let uploaded = Instant::now();
         share.wait_for("exec_status");
         println!("claimed {:?} after the upload", uploaded.elapsed());
@@ -233,6 +233,54 @@ fn a_bare_claim_is_closed_and_a_foreign_run_is_left_alone() {
     fs::write(share.at("exec_status/out"), "ToMaTo's").unwrap();
     assert_eq!(share.daemon(&["--set", "nlxtp_mode=1"]).wait_for_end(), 0);
     assert_eq!(fs::read_dir(share.at("exec_status")).unwrap().count(), 1);
+}
+
+#[test]
+fn what_the_daemon_was_told_holds_for_its_monitors() {
+    let share = Share::with_script("#!/bin/sh\ntrap '' TERM\nwhile :; do echo 0123456789; sleep 0.02; done\n");
+    let settings = ["nlxtp_run_timeout=0.5", "nlxtp_grace=0.2", "nlxtp_output_limit=5", "nlxtp_tomato_status=0"];
+    let _daemon = share.daemon(&settings.map(|setting| ["--set", setting]).concat());
+    let status = share.wait_for_done();
+    assert_eq!((status.state, status.ended), (RunState::TimedOut, Some(Ending::Signal(9))));
+    assert_eq!((status.stdout_bytes, status.truncated.stdout), (5, true));
+    assert!(!share.has("exec_status/out"));
+}
+
+#[test]
+fn a_script_that_removes_its_own_status_is_not_started_twice() {
+    let share = Share::new();
+    let log = share.beside("log");
+    let _daemon = share.daemon(QUICK);
+    for wait in ["", WAIT_FOR_GO] {
+        let script = format!(
+            "#!/bin/sh\necho started >> '{}'\nrm -r \"$archive_dir/exec_status\"\n{wait}\necho end > \"$archive_dir/end\"\n",
+            log.display()
+        );
+        share.upload_as(&format!("{:032}", wait.len()), &script);
+        let status = share.wait_for_record(|status| status.state == RunState::Interrupted);
+        assert_eq!((status.sequence, status.done, status.custom), (1, false, None));
+        share.go();
+        share.wait_for("end");
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(fs::read_to_string(&log).unwrap(), "started\n");
+        for name in ["log", "share/end", "share/go", "share/auto_exec.sh"] {
+            fs::remove_file(share.beside(name)).unwrap();
+        }
+        fs::remove_dir_all(share.at("exec_status")).unwrap();
+    }
+}
+
+#[test]
+fn a_script_that_removes_its_status_files_is_told_nevertheless() {
+    let share =
+        Share::with_script(&format!("#!/bin/sh\nrm -f *\nln -s nowhere status.0\necho x\n{WAIT_FOR_GO}\nexit 3\n"));
+    let _daemon = share.daemon(QUICK);
+    let status = share.wait_for_record(|status| status.sequence > 3);
+    assert_eq!(status.state, RunState::Running);
+    share.go();
+    let status = share.wait_for_done();
+    assert_eq!(status.ended, Some(Ending::Exit(3)));
+    assert!(!share.has("exec_status/nowhere"));
 }
 
 #[test]

@@ -64,7 +64,12 @@ impl Share {
 
     /// An upload as our host does it: the start script comes last, by rename.
     pub fn upload(&self, script: &str) {
-        fs::write(self.at("nlxtp_run_id"), format!("{RUN}\n")).unwrap();
+        self.upload_as(RUN, script);
+    }
+
+    /// The same with this run id.
+    pub fn upload_as(&self, run: &str, script: &str) {
+        fs::write(self.at("nlxtp_run_id"), format!("{run}\n")).unwrap();
         let staged = self.beside("staged");
         write_script(&staged, script);
         fs::rename(staged, self.at("auto_exec.sh")).unwrap();
