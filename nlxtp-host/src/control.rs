@@ -85,7 +85,7 @@ const BETWEEN_REPORTS: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub struct Control<'a> {
     deadline: Option<Instant>,
-    cancel: Option<CancelToken>,
+    cancel: Vec<CancelToken>,
     progress: Option<RefCell<Callback<'a>>>,
     last: Cell<Option<LastReport>>,
 }
@@ -113,10 +113,10 @@ impl<'a> Control<'a> {
         self
     }
 
-    /// The same, to be cancelled by this token.
+    /// The same, to be cancelled by this token, too.
     #[must_use]
     pub fn with_cancel(mut self, token: CancelToken) -> Self {
-        self.cancel = Some(token);
+        self.cancel.push(token);
         self
     }
 
@@ -138,7 +138,7 @@ impl<'a> Control<'a> {
     /// # Errors
     /// [`ErrorKind::Cancelled`] or [`ErrorKind::TimedOut`].
     pub fn check(&self) -> Result<()> {
-        if self.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+        if self.cancel.iter().any(CancelToken::is_cancelled) {
             return Err(Error::new(ErrorKind::Cancelled, "the operation was cancelled"));
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {

@@ -25,3 +25,4 @@ pub mod guest;
 pub mod host_clock;
 pub mod node;
 pub mod shared_directory;
+pub mod status_json;

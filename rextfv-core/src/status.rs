@@ -72,6 +72,17 @@ pub struct Truncated {
     pub custom: bool,
 }
 
+impl Truncated {
+    /// The words for the three, in the order in which a record lists them.
+    pub const WORDS: [&'static str; 3] = ["stdout", "stderr", "custom"];
+
+    /// The words for what was cut.
+    pub fn words(self) -> Vec<&'static str> {
+        let cut = [self.stdout, self.stderr, self.custom];
+        Self::WORDS.into_iter().zip(cut).filter_map(|(word, cut)| cut.then_some(word)).collect()
+    }
+}
+
 /// One decoded status record, as the guest wrote it.
 ///
 /// It passed the checksum and every rule of the format, but a guest can still lie in it.

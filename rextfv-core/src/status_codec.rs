@@ -279,15 +279,13 @@ fn ending_text(ended: Option<Ending>) -> String {
     }
 }
 
-const TRUNCATED_WORDS: [&str; 3] = ["stdout", "stderr", "custom"];
-
 fn truncated(value: &str) -> Option<Truncated> {
     let mut flags = [false; 3];
     if value != "-" {
         // Each word at most once and in this order, so that a status has one encoding.
         let mut next = 0;
         for word in value.split(' ') {
-            let found = next + TRUNCATED_WORDS.get(next..)?.iter().position(|known| *known == word)?;
+            let found = next + Truncated::WORDS.get(next..)?.iter().position(|known| *known == word)?;
             flags[found] = true;
             next = found + 1;
         }
@@ -297,9 +295,7 @@ fn truncated(value: &str) -> Option<Truncated> {
 }
 
 fn truncated_text(truncated: Truncated) -> String {
-    let flags = [truncated.stdout, truncated.stderr, truncated.custom];
-    let words: Vec<&str> =
-        TRUNCATED_WORDS.into_iter().zip(flags).filter(|(_, set)| *set).map(|(word, _)| word).collect();
+    let words = truncated.words();
     if words.is_empty() { "-".into() } else { words.join(" ") }
 }
 

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use nlxtp_host::error::{Error, ErrorKind};
+use nlxtp_host::status_json::StatusJson;
 use rextfv_core::entry_path::displayable;
 use rextfv_core::shared_directory::MayRetry;
 use serde::Serialize;
 
 use super::output;
-use super::status_report::StatusJson;
 
 /// Exit codes; `nlxtp --help` and `docs/command.md` explain them.
 pub mod exit {

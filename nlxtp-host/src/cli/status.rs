@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use clap::Args;
 use nlxtp_host::node::Node;
+use nlxtp_host::status_json::StatusJson;
 
 use super::failure::{Failure, exit};
 use super::options::Query;
 use super::output::{print, print_json};
 use super::session::Session;
-use super::status_report::{StatusJson, exit_code, show_line, show_lines};
+use super::status_report::{exit_code, show_line, show_lines};
 use super::units::parse_duration;
 
 const EXAMPLE: &str = "\

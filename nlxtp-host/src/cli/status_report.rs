@@ -3,64 +3,9 @@
 use rextfv_core::entry_path::displayable;
 use rextfv_core::liveness::State;
 use rextfv_core::operations::{Dialect, StatusReport};
-use rextfv_core::status::Truncated;
-use serde::Serialize;
 
 use super::failure::exit;
 use super::units::show_size;
-
-/// A status as JSON.
-#[derive(Serialize)]
-pub struct StatusJson {
-    state: State,
-    done: bool,
-    running: bool,
-    custom: Option<String>,
-    /// The Custom Status is not UTF-8, and `custom` has U+FFFD for what is not.
-    custom_lossy: bool,
-    exit_code: Option<u8>,
-    signal: Option<u8>,
-    timed_out: bool,
-    sequence: Option<u64>,
-    run_id: Option<String>,
-    stdout_bytes: Option<u64>,
-    stderr_bytes: Option<u64>,
-    truncated: Vec<&'static str>,
-    dialect: Option<Dialect>,
-    reason: Option<String>,
-    attempts: u32,
-}
-
-impl From<&StatusReport> for StatusJson {
-    fn from(report: &StatusReport) -> Self {
-        let custom = report.custom.as_deref();
-        Self {
-            state: report.state,
-            done: report.done(),
-            running: report.running(),
-            custom: custom.map(|custom| String::from_utf8_lossy(custom).into_owned()),
-            custom_lossy: custom.is_some_and(|custom| str::from_utf8(custom).is_err()),
-            exit_code: report.exit_code,
-            signal: report.signal,
-            timed_out: report.timed_out,
-            sequence: report.sequence,
-            run_id: report.run_id.map(|id| id.to_string()),
-            stdout_bytes: report.stdout_bytes,
-            stderr_bytes: report.stderr_bytes,
-            truncated: truncated_words(report.truncated),
-            dialect: report.dialect,
-            reason: report.reason.clone(),
-            attempts: report.attempts,
-        }
-    }
-}
-
-fn truncated_words(truncated: Truncated) -> Vec<&'static str> {
-    [("stdout", truncated.stdout), ("stderr", truncated.stderr), ("custom", truncated.custom)]
-        .into_iter()
-        .filter_map(|(word, cut)| cut.then_some(word))
-        .collect()
-}
 
 /// Characters of a Custom Status that people get to see.
 const CUSTOM_SHOWN: usize = 2000;
@@ -92,7 +37,7 @@ pub fn show_lines(report: &StatusReport) -> String {
     if let (Some(stdout), Some(stderr)) = (report.stdout_bytes, report.stderr_bytes) {
         lines.push(("output", format!("stdout {}, stderr {}", show_size(stdout), show_size(stderr))));
     }
-    let cut = truncated_words(report.truncated);
+    let cut = report.truncated.words();
     if !cut.is_empty() {
         lines.push(("truncated", cut.join(", ")));
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use nlxtp_host::error::{Error, ErrorKind};
+use nlxtp_host::status_json::StatusJson;
 use rextfv_core::liveness::State;
 
 use super::failure::{Failure, exit};
@@ -11,7 +12,7 @@ use super::options::Query;
 use super::output::{print, print_json};
 use super::progress::Meter;
 use super::session::Session;
-use super::status_report::{StatusJson, exit_code, show_line, show_lines};
+use super::status_report::{exit_code, show_line, show_lines};
 use super::units::parse_duration;
 
 const EXAMPLE: &str = "\

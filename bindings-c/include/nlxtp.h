@@ -1,0 +1,991 @@
+/* nlxtp.h: upload to, watch and download from virtual machines and containers without a network.
+ *
+ * This file is made from the library's source; docs/c-api.md explains the conventions:
+ *
+ * - Functions that can fail return an nlxtp_result. Their last argument, which may be NULL, gets an
+ *   error object then; the caller frees it. What other arguments point to is written only on
+ *   success.
+ * - Handles are made by a function and freed by the caller, with the function whose name ends in
+ *   _free. NULL is a defined argument everywhere.
+ * - Structures begin with their size, which the caller sets; zeros in their other fields mean "as
+ *   usual".
+ * - Text is UTF-8 and ends with NUL; paths are any bytes and end with NUL.
+ */
+
+#ifndef NLXTP_H
+#define NLXTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * What a function came to: NLXTP_OK, or why it failed. The numbers are stable; later versions may
+ * add some, so treat one that you do not know as NLXTP_ERROR_IO.
+ */
+enum nlxtp_result
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Success.
+     */
+    NLXTP_OK = 0,
+    /**
+     * An argument cannot be used: NULL where there must be something, a handle of another kind, a
+     * value out of range.
+     */
+    NLXTP_ERROR_INVALID_INPUT = 1,
+    /**
+     * The archive is of no known format, truncated or corrupt.
+     */
+    NLXTP_ERROR_BAD_ARCHIVE = 2,
+    /**
+     * The archive holds entries that are not taken; see nlxtp_error_refusal_count().
+     */
+    NLXTP_ERROR_REFUSED = 3,
+    /**
+     * The content does not fit into the target.
+     */
+    NLXTP_ERROR_TOO_SMALL = 4,
+    /**
+     * The file, directory or entry is not there.
+     */
+    NLXTP_ERROR_NOT_FOUND = 5,
+    /**
+     * The target is neither a directory nor a usable disk.
+     */
+    NLXTP_ERROR_NOT_A_TARGET = 6,
+    /**
+     * The target's file system is damaged.
+     */
+    NLXTP_ERROR_DAMAGED = 7,
+    /**
+     * An upload to the block device was cut off, and must be repeated.
+     */
+    NLXTP_ERROR_UNFINISHED = 8,
+    /**
+     * The target was changing while it was read. Trying again may help.
+     */
+    NLXTP_ERROR_CHANGING = 9,
+    /**
+     * The file system is mounted read-only.
+     */
+    NLXTP_ERROR_READ_ONLY = 10,
+    /**
+     * The caller may not do this.
+     */
+    NLXTP_ERROR_PERMISSION_DENIED = 11,
+    /**
+     * Another process, or another thread with the same handle, holds the target. Trying again later
+     * may help.
+     */
+    NLXTP_ERROR_IN_USE = 12,
+    /**
+     * The guest is on and the target can only be written while it is off.
+     */
+    NLXTP_ERROR_GUEST_ON = 13,
+    /**
+     * The storage is full.
+     */
+    NLXTP_ERROR_NO_SPACE = 14,
+    /**
+     * The time that was given is over.
+     */
+    NLXTP_ERROR_TIMED_OUT = 15,
+    /**
+     * The caller has cancelled the operation.
+     */
+    NLXTP_ERROR_CANCELLED = 16,
+    /**
+     * The upload stands, but the monitor could not be invoked.
+     */
+    NLXTP_ERROR_INVOKE_FAILED = 17,
+    /**
+     * Any other failure of the operating system.
+     */
+    NLXTP_ERROR_IO = 18,
+    /**
+     * A fault in this library. Please report it. Do not use the handles of the call any more but to
+     * free them.
+     */
+    NLXTP_ERROR_INTERNAL = 19,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum nlxtp_result nlxtp_result;
+#else
+typedef int32_t nlxtp_result;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What an operation is doing. Later versions may add phases.
+ */
+enum nlxtp_phase
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Something that this version of the header has no word for.
+     */
+    NLXTP_PHASE_OTHER = 0,
+    /**
+     * The archive is being validated; bytes of the archive as it lies on the disk.
+     */
+    NLXTP_PHASE_EXAMINING = 1,
+    /**
+     * The content is being unpacked; bytes of content.
+     */
+    NLXTP_PHASE_EXTRACTING = 2,
+    /**
+     * An archive is being made; bytes of content.
+     */
+    NLXTP_PHASE_PACKING = 3,
+    /**
+     * What was written is being flushed to the disk.
+     */
+    NLXTP_PHASE_FLUSHING = 4,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum nlxtp_phase nlxtp_phase;
+#else
+typedef int32_t nlxtp_phase;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How the start script comes to be executed after an upload. Later versions may add ways.
+ */
+enum nlxtp_execution
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * The archive holds no start script: nothing will be executed.
+     */
+    NLXTP_EXECUTION_NO_START_SCRIPT = 0,
+    /**
+     * The guest is off: when it boots.
+     */
+    NLXTP_EXECUTION_AT_BOOT = 1,
+    /**
+     * The host has invoked the monitor.
+     */
+    NLXTP_EXECUTION_INVOKED = 2,
+    /**
+     * The daemon in the guest will notice it.
+     */
+    NLXTP_EXECUTION_BY_DAEMON = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum nlxtp_execution nlxtp_execution;
+#else
+typedef int32_t nlxtp_execution;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The state of a run. Later versions may add states.
+ */
+enum nlxtp_state
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * No monitor has taken the run up.
+     */
+    NLXTP_STATE_NOT_STARTED = 0,
+    /**
+     * The start script runs, as far as can be told.
+     */
+    NLXTP_STATE_RUNNING = 1,
+    /**
+     * The start script has ended and its results are on the disk.
+     */
+    NLXTP_STATE_FINISHED = 2,
+    /**
+     * The monitor no longer reports: it was stopped or killed, or the guest was turned off.
+     */
+    NLXTP_STATE_MONITOR_STOPPED = 3,
+    /**
+     * The guest was booted anew before the start script had ended.
+     */
+    NLXTP_STATE_GUEST_REBOOTED = 4,
+    /**
+     * There is a status, but it cannot be read.
+     */
+    NLXTP_STATE_UNREADABLE = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum nlxtp_state nlxtp_state;
+#else
+typedef int32_t nlxtp_state;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * In whose words the status was written.
+ */
+enum nlxtp_dialect
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * No monitor has written anything.
+     */
+    NLXTP_DIALECT_NONE = 0,
+    /**
+     * nlXTP's status slots.
+     */
+    NLXTP_DIALECT_NLXTP = 1,
+    /**
+     * The files of ToMaTo's guest modules 0.3.
+     */
+    NLXTP_DIALECT_TOMATO = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum nlxtp_dialect nlxtp_dialect;
+#else
+typedef int32_t nlxtp_dialect;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Whether a guest is on.
+ */
+enum nlxtp_power
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Nobody can say.
+     */
+    NLXTP_POWER_UNKNOWN = 0,
+    /**
+     * The guest runs, or may be about to.
+     */
+    NLXTP_POWER_ON = 1,
+    /**
+     * The guest is shut down and stays so for the length of the call.
+     */
+    NLXTP_POWER_OFF = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum nlxtp_power nlxtp_power;
+#else
+typedef int32_t nlxtp_power;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * One of the start script's outputs.
+ */
+enum nlxtp_output
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * The standard output. Of ToMaTo's guest modules, both outputs together.
+     */
+    NLXTP_OUTPUT_STDOUT = 1,
+    /**
+     * The error output.
+     */
+    NLXTP_OUTPUT_STDERR = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum nlxtp_output nlxtp_output;
+#else
+typedef int32_t nlxtp_output;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The format of an archive that is made.
+ */
+enum nlxtp_format
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * What the path ends with (.tar, .tar.zst, .tzst); else, and without a path, tar.gz.
+     */
+    NLXTP_FORMAT_BY_NAME = 0,
+    /**
+     * tar.gz, level 6.
+     */
+    NLXTP_FORMAT_TAR_GZ = 1,
+    /**
+     * tar, not compressed.
+     */
+    NLXTP_FORMAT_TAR = 2,
+    /**
+     * tar.zst, level 3.
+     */
+    NLXTP_FORMAT_TAR_ZST = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum nlxtp_format nlxtp_format;
+#else
+typedef int32_t nlxtp_format;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Cancels operations from any thread.
+ */
+typedef struct nlxtp_cancel nlxtp_cancel;
+
+/**
+ * What a download took home. It never changes, and any thread may read it. It belongs to the
+ * caller, who frees it with nlxtp_download_free(); what its functions return belongs to it.
+ */
+typedef struct nlxtp_download nlxtp_download;
+
+/**
+ * Why a call failed. It belongs to the caller, who frees it with nlxtp_error_free(); any thread may
+ * read it. What its functions return belongs to it.
+ */
+typedef struct nlxtp_error nlxtp_error;
+
+/**
+ * A virtual machine or container that is controlled through its shared directory. It belongs to
+ * the caller, who frees it with nlxtp_node_free(). Any thread may use it, one at a time: a call
+ * with a node that is in use, also from a callback, fails with NLXTP_ERROR_IN_USE.
+ */
+typedef struct nlxtp_node nlxtp_node;
+
+/**
+ * What a status query found. It never changes, and any thread may read it. It belongs to the
+ * caller, who frees it with nlxtp_status_free(); what its functions return belongs to it.
+ */
+typedef struct nlxtp_status nlxtp_status;
+
+/**
+ * What an upload did. It never changes, and any thread may read it. It belongs to the caller, who
+ * frees it with nlxtp_upload_free(); what its functions return belongs to it.
+ */
+typedef struct nlxtp_upload nlxtp_upload;
+
+/**
+ * What a new disk is to be. Fill it with zeros, which mean "as usual", then set `size` and what is
+ * wanted. NULL in its place means: all as usual.
+ */
+typedef struct {
+    /**
+     * sizeof(nlxtp_disk_options).
+     */
+    size_t size;
+    /**
+     * Bytes of the whole disk, up to 2 TiB; 0 for 62 MiB.
+     */
+    uint64_t bytes;
+    /**
+     * The volume label, 1 to 11 characters of ASCII; NULL for "NLXTP".
+     */
+    const char *label;
+} nlxtp_disk_options;
+
+/**
+ * Tells whether the guest is on: one of nlxtp_power, or a negative errno value where that could not
+ * be found out; the call that asked then fails. It is called in the thread of that call.
+ */
+typedef int (*nlxtp_power_fn)(void *user_data);
+
+/**
+ * Starts the monitor inside the running guest and need not wait for the run to end. Returns 0, or a
+ * negative errno value; the upload then fails with NLXTP_ERROR_INVOKE_FAILED, and stands. It is
+ * called in the thread of the upload.
+ */
+typedef int (*nlxtp_invoke_fn)(void *user_data);
+
+/**
+ * What is known of a node. Fill it with zeros, which mean "as usual", then set `size` and what is
+ * wanted. NULL in its place means: all as usual.
+ */
+typedef struct {
+    /**
+     * sizeof(nlxtp_node_options).
+     */
+    size_t size;
+    /**
+     * Whether the guest is on, one of nlxtp_power, where `power_state` is NULL.
+     */
+    int32_t power;
+    /**
+     * Not 0: on a disk, which has no links, upload a copy of what a link in the archive leads to.
+     */
+    int follow_links;
+    /**
+     * Tells whether the guest is on; may be NULL.
+     */
+    nlxtp_power_fn power_state;
+    /**
+     * Starts the monitor in a running container; may be NULL: then its daemon has to notice.
+     */
+    nlxtp_invoke_fn invoke_monitor;
+    /**
+     * What the two callbacks get back. It must stay for as long as the node.
+     */
+    void *user_data;
+    /**
+     * Most files, directories and links in an archive or a shared directory; 0 for a million.
+     */
+    uint64_t max_entries;
+    /**
+     * Most bytes of all files together, unpacked; 0 for 64 GiB.
+     */
+    uint64_t max_bytes;
+    /**
+     * Milliseconds that the monitor may be silent beyond three of the intervals that it promised; 0
+     * for 5000.
+     */
+    uint64_t grace_ms;
+    /**
+     * The same for ToMaTo's guest modules, which promise nothing; 0 for 600000.
+     */
+    uint64_t tomato_patience_ms;
+    /**
+     * What nlxtp_node_memory() gave for this node before; NULL where there is nothing.
+     */
+    const char *memory;
+} nlxtp_node_options;
+
+/**
+ * How far an operation is. The library fills it.
+ */
+typedef struct {
+    /**
+     * Bytes of this structure, as the library knows it.
+     */
+    size_t size;
+    /**
+     * What is being done.
+     */
+    nlxtp_phase phase;
+    /**
+     * Bytes done so far in this phase.
+     */
+    uint64_t done;
+    /**
+     * All of them; UINT64_MAX where that is not known.
+     */
+    uint64_t total;
+} nlxtp_progress;
+
+/**
+ * Is told how far an operation is, at most some 20 times a second, in the thread of the call.
+ * Returns 0, or anything else to cancel the operation. It may call functions of this library, but
+ * none with the handle that is being used.
+ */
+typedef int (*nlxtp_progress_fn)(void *user_data, const nlxtp_progress *progress);
+
+/**
+ * Deadline, cancellation and progress of one operation. Fill it with zeros, then set `size` and
+ * what is wanted. NULL in its place means: no deadline, no cancellation, no reports.
+ */
+typedef struct {
+    /**
+     * sizeof(nlxtp_control).
+     */
+    size_t size;
+    /**
+     * Whether `timeout_ms` counts.
+     */
+    int has_timeout;
+    /**
+     * Milliseconds from now until the operation must be over; 0 only gets what is to be had without
+     * waiting.
+     */
+    uint64_t timeout_ms;
+    /**
+     * Is told how far the operation is; may be NULL.
+     */
+    nlxtp_progress_fn progress;
+    /**
+     * What `progress` gets back.
+     */
+    void *user_data;
+    /**
+     * Cancels the operation from another thread; may be NULL.
+     */
+    const nlxtp_cancel *cancel;
+} nlxtp_control;
+
+/**
+ * Where an archive is read from. Fill it with zeros, then set `size` and both callbacks. They are
+ * called in the thread of the call; a failure is returned as a negative errno value, such as -EIO.
+ */
+typedef struct {
+    /**
+     * sizeof(nlxtp_reader).
+     */
+    size_t size;
+    /**
+     * Puts at most `length` bytes into `buffer`, and returns how many; 0 at the end.
+     */
+    int64_t (*read)(void *user_data, void *buffer, size_t length);
+    /**
+     * Goes to a position as lseek() does, with `whence` 0 from the beginning, 1 from where it is, 2
+     * from the end, and returns the new position from the beginning.
+     */
+    int64_t (*seek)(void *user_data, int64_t offset, int whence);
+    /**
+     * What the callbacks get back.
+     */
+    void *user_data;
+} nlxtp_reader;
+
+/**
+ * Is shown each status that differs from the one before, in the thread of the call. The status is
+ * the library's and is gone when the callback returns.
+ */
+typedef void (*nlxtp_change_fn)(void *user_data, const nlxtp_status *status);
+
+/**
+ * Where an archive is written to. Fill it with zeros, then set `size` and the callback. It is called
+ * in the thread of the call; a failure is returned as a negative errno value, such as -ENOSPC.
+ */
+typedef struct {
+    /**
+     * sizeof(nlxtp_writer).
+     */
+    size_t size;
+    /**
+     * Takes at most `length` bytes, at least one, and returns how many.
+     */
+    int64_t (*write)(void *user_data, const void *bytes, size_t length);
+    /**
+     * What the callback gets back.
+     */
+    void *user_data;
+} nlxtp_writer;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Makes what cancels operations, to be freed with nlxtp_cancel_free().
+ */
+nlxtp_result nlxtp_cancel_new(nlxtp_cancel **cancel, nlxtp_error **error);
+
+/**
+ * Lets all operations that were given it end soon, with NLXTP_ERROR_CANCELLED, and all later ones
+ * at once. May be called from any thread, but not from a signal handler. NULL is harmless.
+ */
+void nlxtp_cancel_now(const nlxtp_cancel *cancel);
+
+/**
+ * Frees it; operations that were given it go on. NULL is harmless.
+ */
+void nlxtp_cancel_free(nlxtp_cancel *cancel);
+
+/**
+ * Makes an empty disk for a virtual machine: a sparse file with an MBR, whose partition 1 begins at
+ * 1 MiB and holds an empty FAT file system. Attach it to the guest as a raw disk. An existing file
+ * is never overwritten. `options` may be NULL.
+ */
+nlxtp_result nlxtp_disk_create(const char *disk,
+                               const nlxtp_disk_options *options,
+                               nlxtp_error **error);
+
+/**
+ * The number of the error, which is what the function returned; NLXTP_OK for NULL.
+ */
+nlxtp_result nlxtp_error_code(const nlxtp_error *error);
+
+/**
+ * A stable word for the kind of failure, such as "bad-archive"; NULL for NULL.
+ */
+const char *nlxtp_error_kind(const nlxtp_error *error);
+
+/**
+ * The operation that failed: a function's name without its prefix, such as "node_upload"; NULL for
+ * NULL.
+ */
+const char *nlxtp_error_operation(const nlxtp_error *error);
+
+/**
+ * All that is known in words, UTF-8: the object, what is wrong, and the way out. It may have several
+ * lines. NULL for NULL.
+ */
+const char *nlxtp_error_text(const nlxtp_error *error);
+
+/**
+ * What is wrong, in one line without the object and the way out; NULL for NULL.
+ */
+const char *nlxtp_error_message(const nlxtp_error *error);
+
+/**
+ * The file, directory or archive entry that it is about, escaped for showing; NULL where there is
+ * none.
+ */
+const char *nlxtp_error_path(const nlxtp_error *error);
+
+/**
+ * The way out; NULL where none is known.
+ */
+const char *nlxtp_error_hint(const nlxtp_error *error);
+
+/**
+ * Whether the same call may succeed if it is made again.
+ */
+bool nlxtp_error_may_retry(const nlxtp_error *error);
+
+/**
+ * For NLXTP_ERROR_REFUSED: how many entries of the archive are not taken. The first 1000 can be
+ * asked for one by one.
+ */
+uint64_t nlxtp_error_refusal_count(const nlxtp_error *error);
+
+/**
+ * The name of a refused entry, escaped for showing; NULL if there are fewer.
+ */
+const char *nlxtp_error_refusal_entry(const nlxtp_error *error, size_t index);
+
+/**
+ * Why that entry is refused; NULL if there are fewer.
+ */
+const char *nlxtp_error_refusal_reason(const nlxtp_error *error, size_t index);
+
+/**
+ * Frees an error. NULL is harmless.
+ */
+void nlxtp_error_free(nlxtp_error *error);
+
+/**
+ * The library's version, such as "0.1.0".
+ */
+const char *nlxtp_version(void);
+
+/**
+ * Frees a string that a function gave to the caller. NULL is harmless.
+ */
+void nlxtp_string_free(char *text);
+
+/**
+ * Opens a node by the path of its shared directory: a directory is a container's, a file or block
+ * device a virtual machine's disk (raw, with a FAT file system in partition 1 or as a whole).
+ * `options` may be NULL. `node` gets the node, to be freed with nlxtp_node_free().
+ */
+nlxtp_result nlxtp_node_open(const char *target,
+                             const nlxtp_node_options *options,
+                             nlxtp_node **node,
+                             nlxtp_error **error);
+
+/**
+ * Frees a node. It must not be in use. NULL is harmless.
+ */
+void nlxtp_node_free(nlxtp_node *node);
+
+/**
+ * What must be remembered for the next query, should that come from another process: a small JSON
+ * value, UTF-8, for `memory` in nlxtp_node_options. `memory` gets NULL where there is nothing to
+ * remember, and else a string to be freed with nlxtp_string_free().
+ */
+nlxtp_result nlxtp_node_memory(const nlxtp_node *node, char **memory, nlxtp_error **error);
+
+/**
+ * Replaces the shared directory's content by that of the archive at a path (tar, tar.gz, tar.zst or
+ * zip), and has its start script executed. On failure the old content stands, but for
+ * NLXTP_ERROR_INVOKE_FAILED (the new content stands) and a block device whose writing was cut off
+ * (NLXTP_ERROR_UNFINISHED from then on, until an upload succeeds). `control` and `report` may be
+ * NULL; what `report` gets is freed with nlxtp_upload_free().
+ */
+nlxtp_result nlxtp_node_upload(const nlxtp_node *node,
+                               const char *archive,
+                               const nlxtp_control *control,
+                               nlxtp_upload **report,
+                               nlxtp_error **error);
+
+/**
+ * The same with an archive that is open already: a file, which is read from its beginning whatever
+ * its position, or a pipe, which is first copied to a temporary file. The descriptor stays open,
+ * and its position is of no meaning afterwards.
+ */
+nlxtp_result nlxtp_node_upload_fd(const nlxtp_node *node,
+                                  int archive,
+                                  const nlxtp_control *control,
+                                  nlxtp_upload **report,
+                                  nlxtp_error **error);
+
+/**
+ * The same with an archive that callbacks read.
+ */
+nlxtp_result nlxtp_node_upload_reader(const nlxtp_node *node,
+                                      const nlxtp_reader *archive,
+                                      const nlxtp_control *control,
+                                      nlxtp_upload **report,
+                                      nlxtp_error **error);
+
+/**
+ * Tells how far the run has come. A status that is just being written is read again, for at most a
+ * second; one that cannot be read is no error but NLXTP_STATE_UNREADABLE. `status` gets what was
+ * found, to be freed with nlxtp_status_free().
+ */
+nlxtp_result nlxtp_node_status(const nlxtp_node *node, nlxtp_status **status, nlxtp_error **error);
+
+/**
+ * Queries the status until the run has ended one way or another: NLXTP_STATE_FINISHED,
+ * NLXTP_STATE_MONITOR_STOPPED or NLXTP_STATE_GUEST_REBOOTED. `control`, which may be NULL, says how
+ * long; its `progress` is not called. `on_change` may be NULL. NLXTP_ERROR_CHANGING: another upload
+ * has begun a new run.
+ */
+nlxtp_result nlxtp_node_wait(const nlxtp_node *node,
+                             const nlxtp_control *control,
+                             nlxtp_change_fn on_change,
+                             void *user_data,
+                             nlxtp_status **status,
+                             nlxtp_error **error);
+
+/**
+ * Reads from one of the start script's outputs (a number of nlxtp_output), from `offset` on, and
+ * never more than the status says to be on the disk. `length_read` gets how many bytes; 0 where
+ * there are no more yet. The rest of the buffer is of no meaning afterwards, and all of it after a
+ * failure.
+ */
+nlxtp_result nlxtp_node_read_output(const nlxtp_node *node,
+                                    const nlxtp_status *status,
+                                    int32_t output,
+                                    uint64_t offset,
+                                    void *bytes,
+                                    size_t length,
+                                    size_t *length_read,
+                                    nlxtp_error **error);
+
+/**
+ * Packs the whole shared directory into an archive at a path, which stands for it only when it is
+ * complete. `format` is a number of nlxtp_format. An existing file is only replaced if `replace` is
+ * not 0. `control` and `report` may be NULL; what `report` gets is freed with
+ * nlxtp_download_free(). NLXTP_ERROR_CHANGING: the guest changed a disk meanwhile.
+ */
+nlxtp_result nlxtp_node_download(const nlxtp_node *node,
+                                 const char *archive,
+                                 int32_t format,
+                                 int replace,
+                                 const nlxtp_control *control,
+                                 nlxtp_download **report,
+                                 nlxtp_error **error);
+
+/**
+ * The same, written to an open descriptor from its position on. It stays open and is not flushed;
+ * after a failure, what was written is of no use.
+ */
+nlxtp_result nlxtp_node_download_fd(const nlxtp_node *node,
+                                    int archive,
+                                    int32_t format,
+                                    const nlxtp_control *control,
+                                    nlxtp_download **report,
+                                    nlxtp_error **error);
+
+/**
+ * The same, written by a callback.
+ */
+nlxtp_result nlxtp_node_download_writer(const nlxtp_node *node,
+                                        const nlxtp_writer *archive,
+                                        int32_t format,
+                                        const nlxtp_control *control,
+                                        nlxtp_download **report,
+                                        nlxtp_error **error);
+
+/**
+ * The run that the upload began, 32 hexadecimal digits; NULL for NULL.
+ */
+const char *nlxtp_upload_run_id(const nlxtp_upload *upload);
+
+/**
+ * Files, directories and links made.
+ */
+uint64_t nlxtp_upload_entries(const nlxtp_upload *upload);
+
+/**
+ * Bytes of all files together.
+ */
+uint64_t nlxtp_upload_bytes(const nlxtp_upload *upload);
+
+/**
+ * The start script's name, escaped for showing; NULL where there is none.
+ */
+const char *nlxtp_upload_start_script(const nlxtp_upload *upload);
+
+/**
+ * How the start script comes to be executed; NLXTP_EXECUTION_NO_START_SCRIPT for NULL.
+ */
+nlxtp_execution nlxtp_upload_execution(const nlxtp_upload *upload);
+
+/**
+ * The whole report as a JSON object on one line, UTF-8, with what was left out and what the target
+ * does not keep: the same as `nlxtp upload --json` prints. NULL for NULL.
+ */
+const char *nlxtp_upload_json(const nlxtp_upload *upload);
+
+/**
+ * Frees an upload's report. NULL is harmless.
+ */
+void nlxtp_upload_free(nlxtp_upload *upload);
+
+/**
+ * Files in the archive.
+ */
+uint64_t nlxtp_download_files(const nlxtp_download *download);
+
+/**
+ * Directories in the archive, the shared directory itself not counted.
+ */
+uint64_t nlxtp_download_directories(const nlxtp_download *download);
+
+/**
+ * Bytes of all files together.
+ */
+uint64_t nlxtp_download_bytes(const nlxtp_download *download);
+
+/**
+ * Bytes of the archive.
+ */
+uint64_t nlxtp_download_archive_bytes(const nlxtp_download *download);
+
+/**
+ * How many files changed while they were read, or could not be read whole: their content in the
+ * archive is not what the guest wrote. The JSON form names them.
+ */
+uint64_t nlxtp_download_changed(const nlxtp_download *download);
+
+/**
+ * How many entries the archive lacks: devices, FIFOs, what vanished. The JSON form names them.
+ */
+uint64_t nlxtp_download_left_out(const nlxtp_download *download);
+
+/**
+ * The whole report as a JSON object on one line, UTF-8. NULL for NULL.
+ */
+const char *nlxtp_download_json(const nlxtp_download *download);
+
+/**
+ * Frees a download's report. NULL is harmless.
+ */
+void nlxtp_download_free(nlxtp_download *download);
+
+/**
+ * The state of the run; NLXTP_STATE_UNREADABLE for NULL.
+ */
+nlxtp_state nlxtp_status_state(const nlxtp_status *status);
+
+/**
+ * The word for the state, such as "monitor-stopped"; NULL for NULL.
+ */
+const char *nlxtp_status_state_word(const nlxtp_status *status);
+
+/**
+ * The Done Flag: whether the start script has ended and its results are on the disk.
+ */
+bool nlxtp_status_done(const nlxtp_status *status);
+
+/**
+ * Whether the run is under way.
+ */
+bool nlxtp_status_running(const nlxtp_status *status);
+
+/**
+ * Why the state is what it is, for people, UTF-8; NULL where that needs no words.
+ */
+const char *nlxtp_status_reason(const nlxtp_status *status);
+
+/**
+ * The Custom Status: any bytes, not ended by NUL. Returns NULL where none was set, and else a
+ * pointer that is not NULL, also if it is empty. `length` gets how many bytes; it may be NULL.
+ */
+const void *nlxtp_status_custom(const nlxtp_status *status, size_t *length);
+
+/**
+ * The start script's exit code, 0 to 255; -1 if it has not ended by itself.
+ */
+int nlxtp_status_exit_code(const nlxtp_status *status);
+
+/**
+ * The signal that ended the start script, 1 to 64; 0 if none did.
+ */
+int nlxtp_status_signal(const nlxtp_status *status);
+
+/**
+ * Whether the monitor has ended the script because it ran longer than the guest allows.
+ */
+bool nlxtp_status_timed_out(const nlxtp_status *status);
+
+/**
+ * The sequence number of the record, from 1; 0 where there is none.
+ */
+uint64_t nlxtp_status_sequence(const nlxtp_status *status);
+
+/**
+ * The run that the last upload began, 32 hexadecimal digits; NULL where it is not known.
+ */
+const char *nlxtp_status_run_id(const nlxtp_status *status);
+
+/**
+ * Bytes of standard output that are on the disk; UINT64_MAX where that is not known.
+ */
+uint64_t nlxtp_status_stdout_bytes(const nlxtp_status *status);
+
+/**
+ * Bytes of error output that are on the disk; UINT64_MAX where that is not known.
+ */
+uint64_t nlxtp_status_stderr_bytes(const nlxtp_status *status);
+
+/**
+ * Whether the monitor has cut the standard output, which was too long.
+ */
+bool nlxtp_status_stdout_truncated(const nlxtp_status *status);
+
+/**
+ * Whether the monitor has cut the error output, which was too long.
+ */
+bool nlxtp_status_stderr_truncated(const nlxtp_status *status);
+
+/**
+ * Whether the monitor has cut the Custom Status, which was too long.
+ */
+bool nlxtp_status_custom_truncated(const nlxtp_status *status);
+
+/**
+ * In whose words the status was written.
+ */
+nlxtp_dialect nlxtp_status_dialect(const nlxtp_status *status);
+
+/**
+ * How often the status was read until it could be used, or was given up.
+ */
+uint32_t nlxtp_status_attempts(const nlxtp_status *status);
+
+/**
+ * The whole status as a JSON object on one line, UTF-8: the same as `nlxtp status --json` prints.
+ * NULL for NULL.
+ */
+const char *nlxtp_status_json(const nlxtp_status *status);
+
+/**
+ * Frees a status. NULL is harmless.
+ */
+void nlxtp_status_free(nlxtp_status *status);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* NLXTP_H */

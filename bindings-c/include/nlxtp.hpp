@@ -1,0 +1,260 @@
+/* nlxtp.hpp: nlxtp.h for C++17. Handles free themselves, failures are exceptions, callbacks are any
+ * callable. Header only; link with libnlxtp.
+ */
+#ifndef NLXTP_HPP
+#define NLXTP_HPP
+
+#include "nlxtp.h"
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace nlxtp {
+
+/** Why an operation failed. what() is all that is known, in words. */
+class error : public std::runtime_error {
+public:
+    explicit error(nlxtp_error *given)
+        : std::runtime_error(text_of(given)), handle_(given, nlxtp_error_free) {}
+
+    nlxtp_result code() const noexcept { return nlxtp_error_code(handle_.get()); }
+    /** A stable word, such as "bad-archive". */
+    std::string_view kind() const { return or_empty(nlxtp_error_kind(handle_.get())); }
+    std::string_view operation() const { return or_empty(nlxtp_error_operation(handle_.get())); }
+    std::string_view message() const { return or_empty(nlxtp_error_message(handle_.get())); }
+    /** The file, directory or archive entry that it is about; empty where there is none. */
+    std::string_view path() const { return or_empty(nlxtp_error_path(handle_.get())); }
+    /** The way out; empty where none is known. */
+    std::string_view hint() const { return or_empty(nlxtp_error_hint(handle_.get())); }
+    bool may_retry() const noexcept { return nlxtp_error_may_retry(handle_.get()); }
+    /** The C object, for what is not wrapped here. */
+    const nlxtp_error *get() const noexcept { return handle_.get(); }
+
+private:
+    static const char *text_of(const nlxtp_error *given) {
+        const char *text = nlxtp_error_text(given);
+        return text != nullptr ? text : "nlxtp: no reason is known";
+    }
+    static std::string_view or_empty(const char *text) { return text != nullptr ? text : ""; }
+
+    // Exceptions are copied.
+    std::shared_ptr<nlxtp_error> handle_;
+};
+
+namespace detail {
+
+inline void check(nlxtp_result result, nlxtp_error *given) {
+    if (result != NLXTP_OK) {
+        throw error(given);
+    }
+}
+
+template <typename T, void (*Free)(T *)> struct freer {
+    void operator()(T *handle) const noexcept { Free(handle); }
+};
+
+template <typename T, void (*Free)(T *)> using owned = std::unique_ptr<T, freer<T, Free>>;
+
+inline std::string text(const char *given) { return given != nullptr ? given : ""; }
+
+} // namespace detail
+
+/** What a status query found. */
+class status {
+public:
+    explicit status(nlxtp_status *given) : handle_(given) {}
+
+    nlxtp_state state() const noexcept { return nlxtp_status_state(handle_.get()); }
+    std::string word() const { return detail::text(nlxtp_status_state_word(handle_.get())); }
+    bool done() const noexcept { return nlxtp_status_done(handle_.get()); }
+    bool running() const noexcept { return nlxtp_status_running(handle_.get()); }
+    std::string reason() const { return detail::text(nlxtp_status_reason(handle_.get())); }
+    std::string run_id() const { return detail::text(nlxtp_status_run_id(handle_.get())); }
+    std::string json() const { return detail::text(nlxtp_status_json(handle_.get())); }
+
+    /** The Custom Status: any bytes. */
+    std::optional<std::string> custom() const {
+        std::size_t length = 0;
+        const void *bytes = nlxtp_status_custom(handle_.get(), &length);
+        if (bytes == nullptr) {
+            return std::nullopt;
+        }
+        return std::string(static_cast<const char *>(bytes), length);
+    }
+
+    /** The start script's exit code, if it has ended by itself. */
+    std::optional<int> exit_code() const {
+        const int code = nlxtp_status_exit_code(handle_.get());
+        return code < 0 ? std::nullopt : std::optional<int>(code);
+    }
+
+    const nlxtp_status *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owned<nlxtp_status, nlxtp_status_free> handle_;
+};
+
+/** Cancels operations from another thread. */
+class cancel {
+public:
+    cancel() {
+        nlxtp_error *error = nullptr;
+        nlxtp_cancel *made = nullptr;
+        detail::check(nlxtp_cancel_new(&made, &error), error);
+        handle_.reset(made);
+    }
+    void now() const noexcept { nlxtp_cancel_now(handle_.get()); }
+    const nlxtp_cancel *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owned<nlxtp_cancel, nlxtp_cancel_free> handle_;
+};
+
+/** Deadline, cancellation and progress of one operation. */
+struct control {
+    std::optional<std::chrono::milliseconds> timeout;
+    /** Returns whether the operation is to go on. It must not throw. */
+    std::function<bool(const nlxtp_progress &)> progress;
+    /** Must stay for the length of the operation. */
+    const nlxtp::cancel *cancel = nullptr;
+};
+
+/** What is known of a node. */
+struct node_options {
+    nlxtp_power power = NLXTP_POWER_UNKNOWN;
+    /** Tells whether the guest is on: nlxtp_power, or a negative errno value. It must not throw. */
+    std::function<int()> power_state;
+    /** Starts the monitor in a running container: 0, or a negative errno value. It must not throw. */
+    std::function<int()> invoke_monitor;
+    bool follow_links = false;
+    std::uint64_t max_entries = 0;
+    std::uint64_t max_bytes = 0;
+    /** What node::memory() gave before. */
+    std::string memory;
+};
+
+/** A virtual machine or container that is controlled through its shared directory. */
+class node {
+public:
+    explicit node(const std::string &target, node_options options = {})
+        : options_(std::make_unique<node_options>(std::move(options))) {
+        nlxtp_node_options given{};
+        given.size = sizeof(given);
+        given.power = options_->power;
+        given.follow_links = options_->follow_links;
+        given.max_entries = options_->max_entries;
+        given.max_bytes = options_->max_bytes;
+        given.user_data = options_.get();
+        if (options_->power_state) {
+            given.power_state = [](void *data) { return static_cast<node_options *>(data)->power_state(); };
+        }
+        if (options_->invoke_monitor) {
+            given.invoke_monitor = [](void *data) {
+                return static_cast<node_options *>(data)->invoke_monitor();
+            };
+        }
+        given.memory = options_->memory.empty() ? nullptr : options_->memory.c_str();
+        nlxtp_error *error = nullptr;
+        nlxtp_node *opened = nullptr;
+        detail::check(nlxtp_node_open(target.c_str(), &given, &opened, &error), error);
+        handle_.reset(opened);
+    }
+
+    /** Replaces the content by the archive's; returns the run id. */
+    std::string upload(const std::string &archive, const control &how = {}) {
+        nlxtp_error *error = nullptr;
+        nlxtp_upload *report = nullptr;
+        const nlxtp_control given = to_c(how);
+        detail::check(nlxtp_node_upload(handle_.get(), archive.c_str(), &given, &report, &error), error);
+        const detail::owned<nlxtp_upload, nlxtp_upload_free> owner(report);
+        return detail::text(nlxtp_upload_run_id(report));
+    }
+
+    nlxtp::status status() const {
+        nlxtp_error *error = nullptr;
+        nlxtp_status *found = nullptr;
+        detail::check(nlxtp_node_status(handle_.get(), &found, &error), error);
+        return nlxtp::status(found);
+    }
+
+    /** Waits until the run has ended one way or another. */
+    nlxtp::status wait(const control &how = {}) {
+        nlxtp_error *error = nullptr;
+        nlxtp_status *found = nullptr;
+        const nlxtp_control given = to_c(how);
+        detail::check(nlxtp_node_wait(handle_.get(), &given, nullptr, nullptr, &found, &error), error);
+        return nlxtp::status(found);
+    }
+
+    /** Packs everything into an archive; returns the report as JSON. */
+    std::string download(const std::string &archive, bool replace = false, const control &how = {},
+                         nlxtp_format format = NLXTP_FORMAT_BY_NAME) {
+        nlxtp_error *error = nullptr;
+        nlxtp_download *report = nullptr;
+        const nlxtp_control given = to_c(how);
+        detail::check(nlxtp_node_download(handle_.get(), archive.c_str(), format, replace, &given, &report,
+                                          &error),
+                      error);
+        const detail::owned<nlxtp_download, nlxtp_download_free> owner(report);
+        return detail::text(nlxtp_download_json(report));
+    }
+
+    /** One of the start script's outputs, as far as the status says that it is on the disk. */
+    std::string output(const nlxtp::status &found, nlxtp_output which = NLXTP_OUTPUT_STDOUT) const {
+        std::string all;
+        char bytes[16384];
+        std::size_t length = 0;
+        do {
+            nlxtp_error *error = nullptr;
+            detail::check(nlxtp_node_read_output(handle_.get(), found.get(), which, all.size(), bytes,
+                                                 sizeof(bytes), &length, &error),
+                          error);
+            all.append(bytes, length);
+        } while (length > 0);
+        return all;
+    }
+
+    /** What must be remembered for the next query from another process; may be empty. */
+    std::string memory() const {
+        nlxtp_error *error = nullptr;
+        char *json = nullptr;
+        detail::check(nlxtp_node_memory(handle_.get(), &json, &error), error);
+        const detail::owned<char, nlxtp_string_free> owner(json);
+        return detail::text(json);
+    }
+
+    const nlxtp_node *get() const noexcept { return handle_.get(); }
+
+private:
+    static nlxtp_control to_c(const control &how) {
+        nlxtp_control given{};
+        given.size = sizeof(given);
+        given.has_timeout = how.timeout.has_value();
+        if (how.timeout) {
+            given.timeout_ms = static_cast<std::uint64_t>(how.timeout->count() < 0 ? 0 : how.timeout->count());
+        }
+        if (how.progress) {
+            given.user_data = const_cast<control *>(&how);
+            given.progress = [](void *data, const nlxtp_progress *progress) {
+                return static_cast<const control *>(data)->progress(*progress) ? 0 : 1;
+            };
+        }
+        given.cancel = how.cancel != nullptr ? how.cancel->get() : nullptr;
+        return given;
+    }
+
+    // Before the handle, which refers to it and goes first.
+    std::unique_ptr<node_options> options_;
+    detail::owned<nlxtp_node, nlxtp_node_free> handle_;
+};
+
+} // namespace nlxtp
+
+#endif
