@@ -24,6 +24,7 @@ pub mod container;
 pub mod experiment;
 pub mod image;
 pub mod initramfs;
+pub mod loop_device;
 pub mod places;
 pub mod process;
 pub mod qmp;
