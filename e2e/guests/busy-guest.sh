@@ -66,5 +66,5 @@ while :; do
     digest=$(sha256sum </run/record)
     printf 'sha256: %s\n' "${digest%% *}" >>/run/record
     cat /run/record >"$status/status.$((sequence % slots))"
-    sync
+    sync "$status/status.$((sequence % slots))"
 done

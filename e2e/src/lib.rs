@@ -29,6 +29,7 @@ pub mod places;
 pub mod process;
 pub mod qmp;
 pub mod vm;
+pub mod write_log;
 
 pub use container::Container;
 pub use initramfs::Initramfs;
