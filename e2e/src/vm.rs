@@ -1,5 +1,6 @@
 //! A virtual machine without a network.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -156,7 +157,7 @@ pub struct Vm {
     control: Option<BufReader<UnixStream>>,
     commands: u32,
     // Holds the initramfs and the sockets.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Vm {
@@ -182,7 +183,11 @@ impl Vm {
         let accelerator = options.accelerator.unwrap_or_else(Accelerator::of_this_machine);
         let folder = places::temporary_folder_for_sockets();
         let in_folder = |name: &str| folder.path().join(name);
-        options.initramfs.build(&in_folder("initramfs"), &options.guest_config);
+        match &options.saved_state {
+            // Loaded and gone long ago; but the machine must be the same.
+            Some(state) => drop(fs::copy(initramfs_of(state), in_folder("initramfs")).expect("what was saved")),
+            None => options.initramfs.build(&in_folder("initramfs"), &options.guest_config),
+        }
 
         let mut command = bound_to_this_thread(&places::tool("qemu-system-x86_64"));
         command
@@ -235,7 +240,7 @@ impl Vm {
             let stream = UnixStream::connect(in_folder("control")).expect("QEMU's second serial port");
             BufReader::new(stream)
         });
-        Ok(Vm { qemu, console, qmp, control, commands: 0, _folder: folder })
+        Ok(Vm { qemu, console, qmp, control, commands: 0, folder })
     }
 
     /// Switches on and waits until the guest has booted.
@@ -366,6 +371,7 @@ impl Vm {
             Some("failed" | "cancelled") => panic!("QEMU could not save the machine's state"),
             _ => None,
         });
+        fs::copy(self.folder.path().join("initramfs"), initramfs_of(file)).expect("beside the state");
         self.switch_off();
     }
 
@@ -405,6 +411,11 @@ impl Vm {
     pub fn resume(&mut self) {
         self.qmp.execute("cont");
     }
+}
+
+/// Where the initramfs of a machine is kept whose state is this file.
+fn initramfs_of(state: &Path) -> PathBuf {
+    state.with_extension("initramfs")
 }
 
 impl Drop for Vm {

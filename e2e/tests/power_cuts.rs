@@ -89,6 +89,8 @@ fn cut_off(worker: usize, cache: &str, machine: &Machine, next_boot: &Machine, t
                     break;
                 }
             }
+            // The guest needs the processor, too.
+            thread::sleep(Duration::from_millis(1));
         }
         vm.pull_the_plug();
 
