@@ -11,10 +11,11 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nlxtp_e2e::places;
+use nlxtp_e2e::Initramfs;
+use nlxtp_e2e::places::{self, guest_file};
 use nlxtp_e2e::process::wait_until;
 use nlxtp_e2e::write_log::{self, Write};
-use power_cuts_support::{Attached, Machine, PATIENCE, Random, Run, download, log_of, node};
+use power_cuts_support::{Attached, Machine, PATIENCE, Random, Run, download, log_of, node, our_guest};
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::liveness::State;
 use rextfv_core::operations::StatusReport;
@@ -44,9 +45,9 @@ impl Tally {
 #[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
 fn whoever_has_seen_done_may_pull_the_plug() {
     let tally = Tally::default();
-    let next_boot = Machine::boot(Attached::Cached("writeback"));
+    let next_boot = Machine::boot(our_guest(), Attached::Cached("writeback"));
     for cache in CACHES {
-        let machine = Machine::boot(Attached::Cached(cache));
+        let machine = Machine::boot(our_guest(), Attached::Cached(cache));
         thread::scope(|scope| {
             for worker in 0..WORKERS {
                 let (machine, next_boot, tally) = (&machine, &next_boot, &tally);
@@ -131,24 +132,29 @@ fn cut_off(worker: usize, cache: &str, machine: &Machine, next_boot: &Machine, t
     }
 }
 
-/// Runs whose writes are played back.
-const PLAYED_RUNS: usize = 12;
-
 /// A disk that loses its power may hold any part of what was written since the last flush. Here all
 /// writes of a run are played back from a log, and after each flush the disk is judged as it is, and
 /// with several choices of the sectors that were written next.
 #[test]
 #[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
-fn what_was_not_flushed_may_be_lost() {
-    let machine = Machine::boot(Attached::Logged);
+fn what_our_guest_has_not_flushed_may_be_lost() {
+    play_runs(12, our_guest());
+}
+
+/// The same with a guest that is a shell script.
+#[test]
+#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+fn what_a_shell_guest_has_not_flushed_may_be_lost() {
+    play_runs(4, Initramfs::Shell(guest_file("shell-guest.sh")));
+}
+
+#[track_caller]
+fn play_runs(runs: usize, initramfs: Initramfs) {
+    let machine = Machine::boot(initramfs, Attached::Logged);
     let total = Mutex::new(Played::default());
     thread::scope(|scope| {
         for _ in 0..WORKERS {
-            scope.spawn(|| {
-                for _ in 0..PLAYED_RUNS / WORKERS {
-                    play_a_run(&machine, &total);
-                }
-            });
+            scope.spawn(|| (0..runs / WORKERS).for_each(|_| play_a_run(&machine, &total)));
         }
     });
     let total = total.into_inner().expect("no panic");

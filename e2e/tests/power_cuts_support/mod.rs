@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Mounts the disk as `nlxtp-guest` itself does as process 1, and starts the daemon.
+/// Mounts the disk as `nlxtp-guest` itself does as process 1, and starts the guest program.
 const GO_ON: &str = "mount -t vfat -o nosuid,nodev,noatime,utf8,errors=remount-ro /dev/vda1 /mnt/nlXTP && \
                      { sh /etc/guest-program </dev/null >/dev/console 2>&1 & }";
 
@@ -60,15 +60,16 @@ pub enum Attached {
     Logged,
 }
 
-/// A machine with our daemon that has booted and not mounted its disk yet; its state is kept.
+/// A machine with a guest program that has booted and not mounted its disk yet; its state is kept.
 pub struct Machine {
     folder: TempDir,
+    initramfs: Initramfs,
     attached: Attached,
 }
 
 impl Machine {
-    pub fn boot(attached: Attached) -> Self {
-        let machine = Self { folder: places::temporary_folder("machine"), attached };
+    pub fn boot(initramfs: Initramfs, attached: Attached) -> Self {
+        let machine = Self { folder: places::temporary_folder("machine"), initramfs, attached };
         let image = machine.folder.path().join("disk.img");
         create_disk(&image);
         let mut vm = Vm::boot(&machine.options(&image));
@@ -84,7 +85,7 @@ impl Machine {
     }
 
     fn options(&self, image: &Path) -> VmOptions {
-        let options = VmOptions::new(Initramfs::Daemon(places::nlxtp_guest()))
+        let options = VmOptions::new(self.initramfs.clone())
             .guest_config("nlxtp_mon_check_interval=1")
             .kernel_arguments("guest_mount=no");
         match self.attached {
@@ -97,12 +98,17 @@ impl Machine {
         }
     }
 
-    /// Goes on from the state that was kept, with this disk: mounts it and starts the daemon.
+    /// Goes on from the state that was kept, with this disk: mounts it and starts the program.
     pub fn go_on(&self, image: &Path) -> Vm {
         let mut vm = Vm::start(&self.options(image).saved_state(&self.state()));
         vm.output_of(GO_ON);
         vm
     }
+}
+
+/// Our own guest program.
+pub fn our_guest() -> Initramfs {
+    Initramfs::Daemon(places::nlxtp_guest())
 }
 
 pub fn log_of(image: &Path) -> PathBuf {
