@@ -162,6 +162,9 @@ impl Run {
             return Err(format!("the download is not whole: {report:?}"));
         }
         let results = folder.path().join("results");
+        if !results.is_dir() {
+            return Err("there are no results".into());
+        }
         let mut sha256sum = Command::new("sha256sum");
         let checked = run(sha256sum.args(["--check", "--strict", "manifest"]).current_dir(&results), PATIENCE);
         let good = checked.text().lines().filter(|line| line.ends_with(": OK")).count() as u64;
