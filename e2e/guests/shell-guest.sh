@@ -15,7 +15,12 @@ custom_limit=1048576
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 
-flush() { sync -f "$dir" 2>/dev/null || sync; }
+# Everything goes to the disk; then the flush of a single file empties the disk's own cache, which
+# the first one does not do on FAT.
+flush() {
+    sync -f "$dir" 2>/dev/null || sync
+    sync "$status/status.0" 2>/dev/null || sync
+}
 size() { echo $(($(wc -c <"$1"))); }
 
 # --- What the host has uploaded -----------------------------------------------------------

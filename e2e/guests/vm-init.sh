@@ -29,16 +29,20 @@ while [ ! -b /dev/vda ] && [ "$tries" -gt 0 ]; do
 done
 device=/dev/vda
 [ ! -b /dev/vda1 ] || device=/dev/vda1
-# flush: what a program has closed goes to the disk at once, for the host to read.
+# flush: what a program has closed goes to the disk at once, for the host to read. It makes
+# each closing wait; guest_mount_options=async on the kernel's command line leaves it out.
 # shellcheck disable=SC2154 # set in /etc/nlxtp.conf
-if mount -t vfat -o nosuid,nodev,noatime,utf8,flush,errors=remount-ro "$device" "$nlxtp_dir"; then
+if [ "${guest_mount-yes}" = no ]; then
+    # On the kernel's command line: the host mounts later, and starts the program then.
+    say 'mounted nothing'
+elif mount -t vfat -o nosuid,nodev,noatime,utf8,"${guest_mount_options-flush}",errors=remount-ro "$device" "$nlxtp_dir"; then
     say "mounted $device"
 else
     say "could not mount $device"
 fi
 
 program=
-if [ -f /etc/guest-program ]; then
+if [ -f /etc/guest-program ] && [ "${guest_mount-yes}" != no ]; then
     sh /etc/guest-program </dev/null >/dev/console 2>&1 &
     program=$!
 fi

@@ -1,7 +1,7 @@
 //! The `nlxtp` command under test, called as a person calls it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::places;
-use crate::process::{Finished, run};
+use crate::process::{Finished, bound_to_this_thread, run};
 
 /// Longest time that any call may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -52,12 +52,30 @@ impl Target {
         Self::new(path)
     }
 
+    /// The target's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Calls `nlxtp VERB TARGET ARGUMENTS…`, whatever comes of it.
     #[track_caller]
     pub fn call(&self, verb: &str, arguments: &[&str]) -> Finished {
         let mut command = Command::new(places::nlxtp());
         command.env("XDG_STATE_HOME", self.state.path());
         run(command.arg(verb).arg(&self.path).args(arguments), PATIENCE)
+    }
+
+    /// Begins `nlxtp VERB TARGET ARGUMENTS…` and leaves it running; it is killed if the calling
+    /// thread ends before it.
+    ///
+    /// # Panics
+    /// If the command cannot be started.
+    #[track_caller]
+    pub fn begin(&self, verb: &str, arguments: &[&str]) -> Child {
+        let mut command = bound_to_this_thread(&places::nlxtp());
+        command.env("XDG_STATE_HOME", self.state.path()).arg(verb).arg(&self.path).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().unwrap_or_else(|error| panic!("cannot start nlxtp {verb}: {error}"))
     }
 
     /// Uploads an archive.

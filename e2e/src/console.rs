@@ -71,6 +71,14 @@ impl Console {
         String::from_utf8_lossy(&self.log().bytes).replace('\r', "")
     }
 
+    /// Everything that the guest has written when the console has ended, or time is up.
+    pub fn whole_text(&self, timeout: Duration) -> String {
+        let (log, changed) = &*self.shared;
+        let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(changed.wait_timeout_while(log, timeout, |log| log.streams > 0));
+        self.text()
+    }
+
     fn log(&self) -> MutexGuard<'_, Log> {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

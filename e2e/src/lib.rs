@@ -25,10 +25,12 @@ pub mod container;
 pub mod experiment;
 pub mod image;
 pub mod initramfs;
+pub mod loop_device;
 pub mod places;
 pub mod process;
 pub mod qmp;
 pub mod vm;
+pub mod write_log;
 
 pub use container::Container;
 pub use initramfs::Initramfs;

@@ -1,13 +1,11 @@
 //! QEMU's control socket (QMP): pausing, resetting and ending a virtual machine.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-
-use crate::process::wait_until;
 
 /// QEMU answers at once; this only keeps a test from hanging.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,16 +18,15 @@ pub struct Qmp {
 impl Qmp {
     /// Connects to the socket, which QEMU makes soon after its start.
     ///
-    /// # Panics
-    /// If QEMU does not answer.
-    #[track_caller]
-    pub fn connect(socket: &Path) -> Self {
-        let stream = wait_until("QEMU's control socket", PATIENCE, || UnixStream::connect(socket).ok());
-        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
+    /// # Errors
+    /// QEMU has not made it yet, or ended before it answered.
+    pub fn try_connect(socket: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let mut qmp = Qmp { reader: BufReader::new(stream) };
-        qmp.next_message();
-        qmp.execute("qmp_capabilities");
-        qmp
+        qmp.try_next_message()?;
+        qmp.try_execute(&json!({ "execute": "qmp_capabilities" }))?;
+        Ok(qmp)
     }
 
     /// Lets QEMU execute a command without arguments, and returns its answer.
@@ -38,26 +35,38 @@ impl Qmp {
     /// If QEMU refuses or does not answer.
     #[track_caller]
     pub fn execute(&mut self, command: &str) -> Value {
-        let request = json!({ "execute": command });
-        writeln!(self.reader.get_mut(), "{request}")
-            .unwrap_or_else(|error| panic!("cannot ask QEMU to {command}: {error}"));
+        self.execute_with(command, &json!({}))
+    }
+
+    /// Lets QEMU execute a command with arguments, and returns its answer.
+    ///
+    /// # Panics
+    /// If QEMU refuses or does not answer.
+    #[track_caller]
+    pub fn execute_with(&mut self, command: &str, arguments: &Value) -> Value {
+        self.try_execute(&json!({ "execute": command, "arguments": arguments }))
+            .unwrap_or_else(|error| panic!("QEMU does not {command}: {error}"))
+    }
+
+    fn try_execute(&mut self, request: &Value) -> io::Result<Value> {
+        writeln!(self.reader.get_mut(), "{request}")?;
         loop {
             // Events come in between.
-            let mut message = self.next_message();
+            let mut message = self.try_next_message()?;
             if let Some(answer) = message.get_mut("return") {
-                return answer.take();
+                return Ok(answer.take());
             }
-            assert!(message.get("error").is_none(), "QEMU refuses to {command}: {message}");
+            if message.get("error").is_some() {
+                return Err(io::Error::other(format!("it refuses: {message}")));
+            }
         }
     }
 
-    #[track_caller]
-    fn next_message(&mut self) -> Value {
+    fn try_next_message(&mut self) -> io::Result<Value> {
         let mut line = String::new();
-        match self.reader.read_line(&mut line) {
-            Ok(0) => panic!("QEMU closed its control socket"),
-            Ok(_) => serde_json::from_str(&line).expect("QEMU's control socket speaks JSON"),
-            Err(error) => panic!("no answer from QEMU: {error}"),
+        if self.reader.read_line(&mut line)? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "QEMU closed its control socket"));
         }
+        Ok(serde_json::from_str(&line)?)
     }
 }

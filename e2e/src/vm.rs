@@ -1,5 +1,6 @@
 //! A virtual machine without a network.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::accelerator::Accelerator;
@@ -25,11 +27,45 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct VmOptions {
     initramfs: Initramfs,
-    disks: Vec<(PathBuf, &'static str)>,
+    disks: Vec<Disk>,
     memory_mib: u32,
     kernel_arguments: String,
     guest_config: String,
     accelerator: Option<Accelerator>,
+    paused: bool,
+    saved_state: Option<PathBuf>,
+}
+
+/// A raw image as a virtio disk.
+#[derive(Clone, Debug)]
+enum Disk {
+    /// With one of QEMU's words for its `cache=` option.
+    Cached(PathBuf, &'static str),
+    /// Image and log of all writes; see [`crate::write_log`].
+    Logged(PathBuf, PathBuf),
+}
+
+impl Disk {
+    fn arguments(&self, number: usize) -> Vec<String> {
+        // QEMU reads two commas as one within a value.
+        let quoted = |path: &Path| path.display().to_string().replace(',', ",,");
+        match self {
+            Disk::Cached(image, cache) => {
+                vec!["-drive".into(), format!("if=virtio,format=raw,cache={cache},file={}", quoted(image))]
+            }
+            Disk::Logged(image, log) => vec![
+                "-blockdev".into(),
+                format!(
+                    "driver=blklogwrites,node-name=disk{number},file.driver=file,file.filename={},\
+                     log.driver=file,log.filename={},log-sector-size=512",
+                    quoted(image),
+                    quoted(log)
+                ),
+                "-device".into(),
+                format!("virtio-blk-pci,drive=disk{number}"),
+            ],
+        }
+    }
 }
 
 impl VmOptions {
@@ -42,6 +78,8 @@ impl VmOptions {
             kernel_arguments: String::new(),
             guest_config: String::new(),
             accelerator: None,
+            paused: false,
+            saved_state: None,
         }
     }
 
@@ -55,7 +93,30 @@ impl VmOptions {
     /// Like [`VmOptions::disk`], with one of QEMU's words for its `cache=` option.
     #[must_use]
     pub fn disk_with_cache(mut self, image: &Path, cache: &'static str) -> Self {
-        self.disks.push((image.to_path_buf(), cache));
+        self.disks.push(Disk::Cached(image.to_path_buf(), cache));
+        self
+    }
+
+    /// Like [`VmOptions::disk`], with everything that is written kept in a log; see
+    /// [`crate::write_log`].
+    #[must_use]
+    pub fn disk_with_log(mut self, image: &Path, log: &Path) -> Self {
+        self.disks.push(Disk::Logged(image.to_path_buf(), log.to_path_buf()));
+        self
+    }
+
+    /// Leaves the processor standing still until [`Vm::resume`].
+    #[must_use]
+    pub fn paused(mut self) -> Self {
+        self.paused = true;
+        self
+    }
+
+    /// Goes on from a state that [`Vm::save`] has written, of a machine that was the same but
+    /// for its images' content and paths.
+    #[must_use]
+    pub fn saved_state(mut self, file: &Path) -> Self {
+        self.saved_state = Some(file.to_path_buf());
         self
     }
 
@@ -96,7 +157,7 @@ pub struct Vm {
     control: Option<BufReader<UnixStream>>,
     commands: u32,
     // Holds the initramfs and the sockets.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Vm {
@@ -106,11 +167,27 @@ impl Vm {
     /// If QEMU cannot be started.
     #[track_caller]
     pub fn start(options: &VmOptions) -> Self {
+        Self::try_start(options).unwrap_or_else(|said| panic!("QEMU ended at once: {said}"))
+    }
+
+    /// The same, where QEMU itself may refuse; then this is what it said.
+    ///
+    /// # Errors
+    /// What QEMU said before it ended.
+    ///
+    /// # Panics
+    /// If QEMU cannot be started, or neither ends nor answers.
+    #[track_caller]
+    pub fn try_start(options: &VmOptions) -> Result<Self, String> {
         let boot = places::guest_boot();
         let accelerator = options.accelerator.unwrap_or_else(Accelerator::of_this_machine);
         let folder = places::temporary_folder_for_sockets();
         let in_folder = |name: &str| folder.path().join(name);
-        options.initramfs.build(&in_folder("initramfs"), &options.guest_config);
+        match &options.saved_state {
+            // Loaded and gone long ago; but the machine must be the same.
+            Some(state) => drop(fs::copy(initramfs_of(state), in_folder("initramfs")).expect("what was saved")),
+            None => options.initramfs.build(&in_folder("initramfs"), &options.guest_config),
+        }
 
         let mut command = bound_to_this_thread(&places::tool("qemu-system-x86_64"));
         command
@@ -127,11 +204,16 @@ impl Vm {
             .arg("-initrd")
             .arg(in_folder("initramfs"))
             .arg("-append")
-            .arg(format!("console=ttyS0 quiet {}", options.kernel_arguments));
-        for (image, cache) in &options.disks {
-            // QEMU reads two commas as one within a value.
-            let file = image.display().to_string().replace(',', ",,");
-            command.arg("-drive").arg(format!("if=virtio,format=raw,cache={cache},file={file}"));
+            // On a busy machine an emulated timer is so late that the kernel takes it for broken.
+            .arg(format!("console=ttyS0 quiet no_timer_check {}", options.kernel_arguments));
+        for (number, disk) in options.disks.iter().enumerate() {
+            command.args(disk.arguments(number));
+        }
+        if options.paused {
+            command.arg("-S");
+        }
+        if let Some(state) = &options.saved_state {
+            command.arg("-incoming").arg(format!("exec:cat '{}'", state.display()));
         }
         let mut qemu = command
             .stdin(Stdio::null())
@@ -143,18 +225,23 @@ impl Vm {
         console.follow(qemu.stdout.take().expect("piped above"));
         console.follow(qemu.stderr.take().expect("piped above"));
 
-        wait_until("QEMU's sockets", PATIENCE, || {
-            if let Ok(Some(status)) = qemu.try_wait() {
-                panic!("QEMU ended at once ({status}): {}", console.text());
-            }
-            in_folder("qmp").exists().then_some(())
+        let connected = wait_until("QEMU's control socket", PATIENCE, || match qemu.try_wait() {
+            Ok(Some(status)) => Some(Err(status)),
+            _ => Qmp::try_connect(&in_folder("qmp")).ok().map(Ok),
         });
-        let qmp = Qmp::connect(&in_folder("qmp"));
+        let mut qmp = match connected {
+            Ok(qmp) => qmp,
+            Err(status) => return Err(format!("{status}: {}", console.whole_text(PATIENCE))),
+        };
+        if options.saved_state.is_some() {
+            // What came to its serial ports before would be lost.
+            wait_until("the saved state", BOOT, || (qmp.execute("query-status")["running"] == true).then_some(()));
+        }
         let control = options.initramfs.takes_commands().then(|| {
             let stream = UnixStream::connect(in_folder("control")).expect("QEMU's second serial port");
             BufReader::new(stream)
         });
-        Vm { qemu, console, qmp, control, commands: 0, _folder: folder }
+        Ok(Vm { qemu, console, qmp, control, commands: 0, folder })
     }
 
     /// Switches on and waits until the guest has booted.
@@ -272,6 +359,28 @@ impl Vm {
         self.wait_for_end();
     }
 
+    /// Writes the state of the machine, but not of its disks, to a file, and ends it.
+    ///
+    /// # Panics
+    /// If QEMU does not manage.
+    #[track_caller]
+    pub fn save(mut self, file: &Path) {
+        let uri = format!("exec:cat >'{}'", file.display());
+        self.qmp.execute_with("migrate", &json!({ "uri": uri }));
+        wait_until("the state to be saved", BOOT, || match self.qmp.execute("query-migrate")["status"].as_str() {
+            Some("completed") => Some(()),
+            Some("failed" | "cancelled") => panic!("QEMU could not save the machine's state"),
+            _ => None,
+        });
+        fs::copy(self.folder.path().join("initramfs"), initramfs_of(file)).expect("beside the state");
+        self.switch_off();
+    }
+
+    /// QEMU's process id.
+    pub fn process_id(&self) -> u32 {
+        self.qemu.id()
+    }
+
     /// Kills QEMU (SIGKILL), as when the host's power fails for this guest alone.
     pub fn pull_the_plug(self) {
         drop(self);
@@ -303,6 +412,11 @@ impl Vm {
     pub fn resume(&mut self) {
         self.qmp.execute("cont");
     }
+}
+
+/// Where the initramfs of a machine is kept whose state is this file.
+fn initramfs_of(state: &Path) -> PathBuf {
+    state.with_extension("initramfs")
 }
 
 impl Drop for Vm {

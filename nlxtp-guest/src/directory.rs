@@ -174,7 +174,9 @@ impl Directory {
     /// # Errors
     /// The system's.
     pub fn sync_file_system(&self) -> io::Result<()> {
-        Ok(syncfs(&self.0)?)
+        syncfs(&self.0)?;
+        // On FAT, that leaves what it has written in the disk's own cache; this empties it.
+        Ok(fsync(&self.0)?)
     }
 }
 

@@ -246,4 +246,8 @@ fn a_directory_or_disk_of_somebody_elses_is_not_erased_by_a_slip() {
     assert!(!place.path("home/deep").exists());
     // From now on it is one of ours.
     place.call(&["upload", "home", "new.tar.gz"]).expect(0);
+    // So is one to which an upload is under way or was cut off.
+    fs::create_dir_all(place.path("busy/.nlxtp_upload/new")).unwrap();
+    place.write("busy/file", b"content of the upload before");
+    place.call(&["upload", "busy", "new.tar.gz"]).expect(0);
 }

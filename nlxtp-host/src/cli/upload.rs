@@ -115,9 +115,10 @@ fn check_ours(target: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == ErrorKind::Unfinished => return Ok(()),
         view => view?.top_names()?,
     };
+    // The staging directory may be all that is left of the old content while an upload is under way.
+    let own_names = [layout::RUN_ID, layout::STATUS_DIRECTORY, layout::STAGING_DIRECTORY];
     let ours = |name: &Vec<u8>| {
-        layout::is_start_script(name)
-            || [layout::RUN_ID, layout::STATUS_DIRECTORY].iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+        layout::is_start_script(name) || own_names.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
     };
     let Some(first) = names.iter().find(|name| *name != b"lost+found") else { return Ok(()) };
     if names.iter().any(ours) {
