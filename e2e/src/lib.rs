@@ -24,9 +24,13 @@ pub mod container;
 pub mod experiment;
 pub mod image;
 pub mod initramfs;
+pub mod mounts;
 pub mod places;
+pub mod power_cut;
 pub mod process;
 pub mod qmp;
+pub mod recorded_disk;
+pub mod tree;
 pub mod vm;
 
 pub use container::Container;

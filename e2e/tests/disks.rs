@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use nlxtp_e2e::command_line::Target;
 use nlxtp_e2e::image;
+use nlxtp_e2e::mounts::LoopDevice;
 use nlxtp_e2e::places;
 use nlxtp_e2e::process::run;
 use tempfile::TempDir;
@@ -16,26 +17,6 @@ use tempfile::TempDir;
 const UNFINISHED: &[u8] = b"nlxtp: an upload to this disk is under way or was cut off\n";
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A file as block device, until it is dropped.
-struct LoopDevice(PathBuf);
-
-impl LoopDevice {
-    fn new(file: &Path) -> Self {
-        let mut losetup = Command::new(places::tool("losetup"));
-        let shown = run(losetup.args(["--find", "--show"]).arg(file), PATIENCE).success().text();
-        Self(PathBuf::from(shown.trim()))
-    }
-}
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        let detached = Command::new(places::tool("losetup")).arg("--detach").arg(&self.0).status();
-        if !detached.is_ok_and(|status| status.success()) && !std::thread::panicking() {
-            panic!("cannot detach {}", self.0.display());
-        }
-    }
-}
 
 struct Scenario {
     folder: TempDir,
@@ -70,7 +51,7 @@ fn a_block_device_is_written_and_read() {
     let file = scenario.path("device.img");
     Target::create_disk(&file, &["--size", "32MiB", "--label", "TESTBED"]);
     let device = LoopDevice::new(&file);
-    let target = Target::new(&device.0);
+    let target = Target::new(device.path());
     target.upload(&scenario.archive("first", "echo first"), &[]);
     target.upload(&scenario.archive("second", "echo second"), &[]);
     assert_eq!(target.call("cat", &["auto_exec.sh"]).success().text(), "echo second");
@@ -98,14 +79,14 @@ fn a_block_device_that_something_else_holds_is_refused() {
     let exclusive = {
         use std::os::unix::fs::OpenOptionsExt;
         const O_EXCL: i32 = 0o200;
-        fs::File::options().read(true).custom_flags(O_EXCL).open(&device.0).expect("held")
+        fs::File::options().read(true).custom_flags(O_EXCL).open(device.path()).expect("held")
     };
     let archive = scenario.archive("archive", "true");
-    let refused = Target::new(&device.0).call("upload", &[archive.to_str().expect("a path of ours")]);
+    let refused = Target::new(device.path()).call("upload", &[archive.to_str().expect("a path of ours")]);
     assert_eq!(refused.code(), 5, "{refused:?}");
     assert!(fs::read(&file).expect("read") == before, "nothing was touched");
     drop(exclusive);
-    Target::new(&device.0).upload(&archive, &[]);
+    Target::new(device.path()).upload(&archive, &[]);
 }
 
 #[test]
@@ -123,10 +104,10 @@ fn an_upload_to_a_block_device_that_was_cut_off_is_repeated() {
         let device = LoopDevice::new(&file);
         let mut page = vec![0; 4096];
         page[..UNFINISHED.len()].copy_from_slice(UNFINISHED);
-        let disk = fs::File::options().write(true).open(&device.0).expect("opened");
+        let disk = fs::File::options().write(true).open(device.path()).expect("opened");
         disk.write_all_at(&page, offset).and_then(|()| disk.sync_all()).expect("written");
         drop(disk);
-        let target = Target::new(&device.0);
+        let target = Target::new(device.path());
         let refused = target.call("status", &[]);
         assert_eq!(refused.code(), 4, "{refused:?}");
         assert!(refused.error_text().contains("upload again"), "{refused:?}");
