@@ -111,6 +111,10 @@ fn parse(log: &Path) -> Vec<Record> {
         std::array::from_fn(|n| u64::from_le_bytes(bytes[8 * n..][..8].try_into().expect("eight bytes")))
     };
     let [magic, version, count, sector_bytes] = numbers(0);
+    if magic == 0 {
+        // It comes with the first flush.
+        return Vec::new();
+    }
     assert_eq!((magic, version, sector_bytes as usize), (MAGIC, 1, SECTOR), "a log of a known form");
     let mut at = 1;
     let mut record = || {
