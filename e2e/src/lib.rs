@@ -22,6 +22,7 @@ pub mod command_line;
 pub mod console;
 pub mod container;
 pub mod experiment;
+pub mod faults;
 pub mod image;
 pub mod initramfs;
 pub mod mounts;

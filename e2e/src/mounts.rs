@@ -72,18 +72,18 @@ impl Mount {
     /// # Errors
     /// What the kernel says, for example because the file system is damaged.
     pub fn ext4(device: &Path, at: &Path, options: &str) -> nix::Result<Self> {
-        Self::mount(device, at, "ext4", options)
+        Self::of_kind(device, at, "ext4", options)
     }
 
-    /// Mounts a file system in memory of so many bytes.
+    /// Mounts a file system in memory (tmpfs).
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn memory(at: &Path, bytes: u64) -> nix::Result<Self> {
-        Self::mount(Path::new("tmpfs"), at, "tmpfs", &format!("size={bytes}"))
+    pub fn memory(at: &Path, options: &str) -> nix::Result<Self> {
+        Self::of_kind(Path::new("tmpfs"), at, "tmpfs", options)
     }
 
-    fn mount(source: &Path, at: &Path, kind: &str, options: &str) -> nix::Result<Self> {
+    fn of_kind(source: &Path, at: &Path, kind: &str, options: &str) -> nix::Result<Self> {
         fs::create_dir_all(at).expect("a mount point");
         nix::mount::mount(Some(source), at, Some(kind), MsFlags::empty(), Some(options))?;
         Ok(Self(at.to_path_buf()))
@@ -112,9 +112,9 @@ impl Drop for Mount {
 /// # Panics
 /// If `mkfs.ext4` fails.
 #[track_caller]
-pub fn make_ext4(image: &Path, bytes: u64) {
+pub fn make_ext4(image: &Path, bytes: u64, options: &[&str]) {
     fs::File::create(image).and_then(|file| file.set_len(bytes)).expect("an image");
     let mut mkfs = Command::new(places::tool("mkfs.ext4"));
-    mkfs.args(["-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0"]).arg(image);
+    mkfs.args(["-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0"]).args(options).arg(image);
     run(&mut mkfs, PATIENCE).success();
 }

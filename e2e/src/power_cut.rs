@@ -162,7 +162,7 @@ impl Replay {
     /// If it cannot be made.
     #[track_caller]
     pub fn new(folder: &Path, bytes: u64) -> Self {
-        let memory = Mount::memory(&folder.join("memory"), bytes + (1 << 20)).expect("memory");
+        let memory = Mount::memory(&folder.join("memory"), &format!("size={}", bytes + (1 << 20))).expect("memory");
         let file = memory.path().join("disk");
         File::create(&file).and_then(|file| file.set_len(bytes)).expect("a disk in memory");
         Self { device: LoopDevice::new(&file), _memory: memory }

@@ -52,7 +52,7 @@ impl Laboratory {
         for version in ["old", "new", "next"] {
             laboratory.make_archive(version);
         }
-        make_ext4(&laboratory.path("disk"), DISK_BYTES);
+        make_ext4(&laboratory.path("disk"), DISK_BYTES, &[]);
         laboratory
     }
 

@@ -67,7 +67,7 @@ impl Staging {
             Error::new(ErrorKind::InUse, "another upload to this directory is under way")
                 .with_hint("wait for it to end and try again; if there is none, the guest holds the lock")
         })?;
-        let doing = |error| Error::io("prepare the upload", error).with_object(STAGING_DIRECTORY);
+        let doing = |error| nothing_changed(Error::io("prepare the upload", error)).with_object(STAGING_DIRECTORY);
         let mut patience = Patience::of_an_upload();
         if let Some(staging) = root.remove_unless_directory(STAGING).map_err(doing)? {
             roll_forward(&root, &staging, &mut patience)?;
@@ -78,9 +78,18 @@ impl Staging {
         // Leftovers may have taken the space.
         check_space(&root, manifest)?;
         root.create_directory(STAGING, STAGING_MODE).map_err(doing)?;
-        let staging = root.directory(STAGING).map_err(doing)?;
-        staging.create_directory(NEW, PRIVATE_MODE).map_err(doing)?;
-        let new = staging.directory(NEW).map_err(doing)?;
+        let make = || -> io::Result<(Directory, Directory)> {
+            let staging = root.directory(STAGING)?;
+            // Once the new content counts, nothing must fail for want of room.
+            staging.create_directory(OLD, PRIVATE_MODE)?;
+            staging.create_directory(NEW, PRIVATE_MODE)?;
+            let new = staging.directory(NEW)?;
+            Ok((staging, new))
+        };
+        let (staging, new) = make().map_err(|error| {
+            let _ = root.remove_tree(STAGING, &mut patience);
+            doing(error)
+        })?;
         let owner = root.owner().map_err(doing)?;
         let owner = (geteuid().is_root() && owner != (Uid::from_raw(0), Gid::from_raw(0))).then_some(owner);
         Ok(Self {
@@ -137,11 +146,15 @@ pub(super) fn now() -> i64 {
 }
 
 fn writing(path: &EntryPath, error: io::Error) -> Error {
-    let error = Error::io("write the new content", error).with_object(path.to_string());
-    if error.kind() == ErrorKind::NoSpace {
-        return error.with_hint("nothing was changed; make room and upload again");
+    nothing_changed(Error::io("write the new content", error)).with_object(path.to_string())
+}
+
+/// An error before the new content counts.
+fn nothing_changed(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NoSpace => error.with_hint("nothing was changed; make room and upload again"),
+        _ => error,
     }
-    error
 }
 
 /// Takes the lock that keeps uploads of our own apart; `None` if somebody has it.
@@ -367,16 +380,17 @@ impl Replacement for Staging {
     }
 
     fn commit(mut self: Box<Self>, run: RunId) -> Result<()> {
-        self.write_run_id(run).map_err(|error| Error::io("write the run id", error))?;
+        self.write_run_id(run).map_err(|error| nothing_changed(Error::io("write the run id", error)))?;
         // Innermost first: setting a directory's time must come after its subdirectories were made.
         for (path, attributes) in self.directories.iter().rev() {
             let directory = self.new.directory(path.as_bytes()).map_err(|error| writing(path, error))?;
             directory.set_attributes(*attributes, self.owner).map_err(|error| writing(path, error))?;
         }
-        let doing = |error| Error::io("flush the new content", error);
+        let doing = |error| nothing_changed(Error::io("flush the new content", error));
         self.root.flush_file_system().map_err(doing)?;
         self.staging.rename_new(NEW, &self.staging, COMMIT).map_err(doing)?;
         self.committed = true;
+        let doing = |error| Error::io("flush the new content", error);
         self.root.flush_file_system().map_err(doing)?;
         let mut patience = Patience::of_an_upload();
         roll_forward(&self.root, &self.staging, &mut patience)?;
