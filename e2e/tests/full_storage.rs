@@ -21,6 +21,8 @@ use nlxtp_host::control::Control;
 use nlxtp_host::error::{Error, ErrorKind};
 use nlxtp_host::node::{Node, ReadSeek};
 use nlxtp_host::shared_directory::{self, DiskImage, DiskOptions};
+use rextfv_core::status::{RunState, Status, Truncated};
+use rextfv_core::status_codec;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -219,5 +221,92 @@ fn somebody_else_takes_the_room_during_an_upload() {
             small.make_room();
             small.upload(kind, &mut Cursor::new(self::archive("old"))).expect("there is room again");
         }
+    });
+}
+
+/// A shared directory whose guest has just said for the `sequence`th time that it is running.
+fn running_guest(folder: &Path, sequence: u64) -> PathBuf {
+    let share = folder.join("share");
+    let status = Status {
+        run: None,
+        sequence,
+        state: RunState::Running,
+        done: false,
+        running_info: sequence,
+        interval: Duration::from_secs(3600),
+        boot: None,
+        ended: None,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        truncated: Truncated::default(),
+        custom: None,
+    };
+    fs::create_dir_all(share.join("exec_status")).expect("a directory");
+    fs::write(share.join("random"), noise(700_000)).expect("a file");
+    let record = status_codec::encode(&status).expect("a status");
+    fs::write(share.join(format!("exec_status/status.{}", sequence % 2)), record).expect("a file");
+    share
+}
+
+/// Bytes that no compression makes fewer.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+#[test]
+#[ignore = "needs root and loop devices; `make test` runs it"]
+fn a_download_finds_too_little_room() {
+    in_private_mounts(|| {
+        let folder = places::temporary_folder("full");
+        let target = Target::new(&running_guest(folder.path(), 1));
+        let small = Small::in_memory(folder.path());
+        let archive = small.path("archive.tar.gz");
+        fs::write(&archive, "an older one").expect("a file");
+        let before = small.content();
+        let mut failed = 0;
+        for free in (0..).step_by(60 << 10) {
+            small.leave(free);
+            let finished = target.call("download", &[archive.to_str().expect("text"), "--force"]);
+            small.make_room();
+            if finished.code() == 0 {
+                break;
+            }
+            failed += 1;
+            assert_eq!(finished.code(), 3, "{finished:?}");
+            assert!(finished.error_text().contains("No space left"), "{finished:?}");
+            assert!(finished.error_text().contains("make room"), "{finished:?}");
+            assert!(small.content() == before, "{}", difference(&small.content(), &before));
+        }
+        assert!(failed >= 10, "only {failed} sizes were too small");
+        let listed = run(Command::new("tar").arg("-tzf").arg(&archive), PATIENCE).success().text();
+        assert!(listed.contains("random"), "{listed}");
+    });
+}
+
+#[test]
+#[ignore = "needs root and loop devices; `make test` runs it"]
+fn what_is_remembered_finds_no_room() {
+    in_private_mounts(|| {
+        let folder = places::temporary_folder("full");
+        let target = Target::new(&running_guest(folder.path(), 1));
+        let small = Small::in_memory(folder.path());
+        let memory = small.path("memory");
+        let ask = || target.call("status", &["--memory", memory.to_str().expect("text")]).success().error_text();
+        assert_eq!(ask(), "");
+        let before = small.content();
+        assert!(before.contains_key(Path::new("memory")));
+
+        running_guest(folder.path(), 2);
+        small.leave(0);
+        assert!(ask().contains("cannot be remembered"), "the status is told, and that");
+        assert!(small.content() == before, "{}", difference(&small.content(), &before));
+        small.make_room();
+        assert_eq!(ask(), "");
+        assert!(small.content() != before, "it is remembered now");
     });
 }

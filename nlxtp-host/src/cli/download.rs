@@ -89,15 +89,14 @@ impl Download {
         let mut fault = None;
         let can_restart = archive.can_restart();
         let downloaded = session.with_retries(&control, || {
-            let writer =
-                archive.writer().map_err(|error| Error::io("write the archive", error).with_path(&self.archive))?;
+            let writer = archive.writer().map_err(|error| archive_file::writing(error).with_path(&self.archive))?;
             let mut sink = Watched::new(writer);
             node.download(&mut sink, format, &control).map_err(|error| {
                 if error.may_retry() && can_restart {
                     return error;
                 }
                 // Not to be tried again; what is told is kept aside.
-                fault = Some(sink.blame(error, &self.archive, &self.target));
+                fault = Some(sink.blame(archive_file::with_way_out(error), &self.archive, &self.target));
                 Error::new(ErrorKind::Io, "the download failed")
             })
         });
