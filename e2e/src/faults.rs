@@ -8,14 +8,16 @@ pub struct FaultyArchive<F> {
     bytes: io::Cursor<Vec<u8>>,
     at: u64,
     fault: Option<F>,
-    was_read: bool,
+    /// Whether the last byte was read, and whether somebody has gone back since.
+    read_once: bool,
+    again: bool,
 }
 
 impl<F: FnOnce()> FaultyArchive<F> {
     /// It happens when `part` of the archive (0 to 1) has been read for the second time.
     pub fn new(archive: Vec<u8>, part: f64, fault: F) -> Self {
         let at = (archive.len() as f64 * part) as u64;
-        Self { bytes: io::Cursor::new(archive), at, fault: Some(fault), was_read: false }
+        Self { bytes: io::Cursor::new(archive), at, fault: Some(fault), read_once: false, again: false }
     }
 
     /// Whether it has happened.
@@ -26,22 +28,24 @@ impl<F: FnOnce()> FaultyArchive<F> {
 
 impl<F: FnOnce()> Read for FaultyArchive<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.at.saturating_sub(self.bytes.position());
-        if !self.was_read || self.fault.is_none() {
-            return self.bytes.read(buffer);
+        let mut most = buffer.len();
+        if self.again && self.fault.is_some() {
+            let left = usize::try_from(self.at.saturating_sub(self.bytes.position())).unwrap_or(usize::MAX);
+            if left == 0 {
+                self.fault.take().into_iter().for_each(|fault| fault());
+            } else {
+                most = most.min(left);
+            }
         }
-        if left == 0 {
-            self.fault.take().into_iter().for_each(|fault| fault());
-            return self.bytes.read(buffer);
-        }
-        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        self.bytes.read(&mut buffer[..most])
+        let length = self.bytes.read(&mut buffer[..most])?;
+        self.read_once |= self.bytes.position() == self.bytes.get_ref().len() as u64;
+        Ok(length)
     }
 }
 
 impl<F: FnOnce()> Seek for FaultyArchive<F> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.was_read |= self.bytes.position() == self.bytes.get_ref().len() as u64;
+        self.again |= self.read_once;
         self.bytes.seek(to)
     }
 }

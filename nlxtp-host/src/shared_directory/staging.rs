@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -43,6 +44,7 @@ const COPY_BYTES: usize = 256 * 1024;
 
 /// The new content of a directory, being made.
 pub(super) struct Staging {
+    path: PathBuf,
     root: Directory,
     staging: Directory,
     new: Directory,
@@ -62,7 +64,7 @@ pub(super) struct Staging {
 impl Staging {
     /// Locks the directory, finishes or removes what an upload that was cut off has left, and
     /// begins.
-    pub fn begin(root: Directory, manifest: &Manifest) -> Result<Self> {
+    pub fn begin(path: &Path, root: Directory, manifest: &Manifest) -> Result<Self> {
         let lock = lock(&root)?.ok_or_else(|| {
             Error::new(ErrorKind::InUse, "another upload to this directory is under way")
                 .with_hint("wait for it to end and try again; if there is none, the guest holds the lock")
@@ -93,6 +95,7 @@ impl Staging {
         let owner = root.owner().map_err(doing)?;
         let owner = (geteuid().is_root() && owner != (Uid::from_raw(0), Gid::from_raw(0))).then_some(owner);
         Ok(Self {
+            path: path.into(),
             root,
             staging,
             new,
@@ -130,6 +133,19 @@ impl Staging {
 
     fn finish_file(&self, file: &File, path: &EntryPath, attributes: Attributes) -> Result<()> {
         set_attributes(file.as_fd(), attributes, self.owner).map_err(|error| writing(path, error))
+    }
+
+    /// What counts must be where others look for it. Handles stay with a directory that is moved away,
+    /// or is hidden by a mount.
+    fn check_place(&self) -> Result<()> {
+        let same = Directory::open(&self.path).and_then(|found| found.is_same(&self.root));
+        let error = match same {
+            Ok(true) => return Ok(()),
+            Ok(false) => Error::new(ErrorKind::Changing, "another directory has taken its place during the upload")
+                .with_hint("upload again"),
+            Err(error) => Error::io("find the shared directory again", error),
+        };
+        Err(error.with_path(&self.path))
     }
 
     fn write_run_id(&mut self, run: RunId) -> io::Result<()> {
@@ -388,6 +404,7 @@ impl Replacement for Staging {
         }
         let doing = |error| nothing_changed(Error::io("flush the new content", error));
         self.root.flush_file_system().map_err(doing)?;
+        self.check_place()?;
         self.staging.rename_new(NEW, &self.staging, COMMIT).map_err(doing)?;
         self.committed = true;
         let doing = |error| Error::io("flush the new content", error);
