@@ -238,7 +238,13 @@ pub(super) fn recover_if_idle(root: &Directory) {
 /// What is in the staging directory and cannot be of our making is removed: it must not stand in the
 /// way of all uploads to come.
 fn roll_forward(root: &Directory, staging: &Directory, patience: &mut Patience) -> Result<()> {
-    let doing = |error| Error::io("put the new content in its place", error);
+    let doing = |error| {
+        let error = Error::io("put the new content in its place", error);
+        match error.kind() {
+            ErrorKind::NoSpace => error.with_hint("it counts already: make room, and the next operation goes on"),
+            _ => error,
+        }
+    };
     let mut swap = Swap { root, staging, patience, unique: UniqueNames::new().map_err(doing)? };
     if staging.remove_unless_directory(COMMIT).map_err(doing)?.is_some() {
         staging.remove_tree(READY, swap.patience).map_err(doing)?;
