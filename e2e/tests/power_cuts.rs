@@ -110,13 +110,14 @@ impl Laboratory {
         nix::unistd::syncfs(File::open(mount.path()).expect("a directory")).expect("flushed");
         let first = disk.recorded();
         let over = AtomicBool::new(false);
-        let result = thread::scope(|scope| {
+        let (result, end) = thread::scope(|scope| {
             scope.spawn(|| flush_often(&mount.path().join("other"), &over));
             let result = work(mount.path());
+            // Before the other's last flush, which the upload must not need.
+            let end = disk.recorded();
             over.store(true, Ordering::Relaxed);
-            result
+            (result, end)
         });
-        let end = disk.recorded();
         drop(mount);
         (result, (disk.finish(), first..end))
     }
