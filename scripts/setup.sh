@@ -30,6 +30,10 @@ fsck.vfat dosfstools
 mcopy mtools
 sfdisk fdisk
 unshare util-linux
+fallocate util-linux
+losetup mount
+mkfs.ext4 e2fsprogs
+qemu-storage-daemon qemu-system-common
 nsenter util-linux
 setpriv util-linux
 setfattr attr

@@ -23,12 +23,16 @@ pub mod command_line;
 pub mod console;
 pub mod container;
 pub mod experiment;
+pub mod faults;
 pub mod image;
 pub mod initramfs;
-pub mod loop_device;
+pub mod mounts;
 pub mod places;
+pub mod power_cut;
 pub mod process;
 pub mod qmp;
+pub mod recorded_disk;
+pub mod tree;
 pub mod vm;
 pub mod write_log;
 

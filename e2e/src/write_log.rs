@@ -3,6 +3,8 @@
 //! The format is that of Linux's dm-log-writes: a sector that says how large sectors are, then for each
 //! request a sector that says what it is, and its data. Numbers are little-endian.
 
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 const MAGIC: u64 = 0x006a_7366_7773_6872;
@@ -18,39 +20,88 @@ pub struct Write {
     pub data: Vec<u8>,
 }
 
-/// Reads a log: the writes between two flushes together. All but those of the last group were
-/// flushed.
-///
-/// # Panics
-/// If it cannot be read, or holds what a guest with a virtio disk does not do.
-#[track_caller]
-pub fn read(log: &Path) -> Vec<Vec<Write>> {
-    let bytes = std::fs::read(log).unwrap_or_else(|error| panic!("cannot read {}: {error}", log.display()));
-    parse(&bytes)
+/// What was done to the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// This was written.
+    Write(Write),
+    /// All that was written before is durable.
+    Flush,
 }
 
-fn parse(bytes: &[u8]) -> Vec<Vec<Write>> {
+/// All that was done, in this order.
+///
+/// # Panics
+/// If the log cannot be read, or holds what nobody does to a disk here.
+#[track_caller]
+pub fn records(log: &Path) -> Vec<Record> {
+    parse(&mut BufReader::new(open(log)))
+}
+
+/// How many records the log's head counts: those up to a flush, though not always the last one.
+///
+/// # Panics
+/// If the log cannot be read.
+#[track_caller]
+pub fn counted(log: &Path) -> usize {
+    let mut head = [0; SECTOR];
+    open(log).read_exact(&mut head).expect("a head");
+    usize::try_from(number(&head, 2)).expect("a count of records")
+}
+
+/// The writes between two flushes together. All but those of the last group were flushed.
+///
+/// # Panics
+/// As for [`records`].
+#[track_caller]
+pub fn groups(log: &Path) -> Vec<Vec<Write>> {
     let mut groups = vec![Vec::new()];
-    let Some((first, mut rest)) = bytes.split_at_checked(SECTOR) else { return groups };
-    // QEMU writes the first sector only with the first flush, and does not keep the number of requests
-    // in it up to date. Where it was killed, the last request may be there in part.
-    assert!([0, MAGIC].contains(&number(first, 0)), "no log of writes");
-    while let Some((head, after)) = rest.split_at_checked(SECTOR) {
-        let [sector, sectors, flags] = [0, 1, 2].map(|field| number(head, field));
-        let length = usize::try_from(sectors).expect("a request fits the memory") * SECTOR;
-        let Some((data, after)) = after.split_at_checked(length) else { break };
-        match (flags, length) {
-            (FLUSH, 0) => groups.push(Vec::new()),
-            (0, 1..) => {
-                let write = Write { offset: sector * SECTOR as u64, data: data.to_vec() };
-                groups.last_mut().expect("never empty").push(write);
-            }
-            (0, 0) => break,
-            _ => panic!("a request with the flags {flags} and {length} bytes"),
+    for record in records(log) {
+        match record {
+            Record::Write(write) => groups.last_mut().expect("never empty").push(write),
+            Record::Flush => groups.push(Vec::new()),
         }
-        rest = after;
     }
     groups
+}
+
+#[track_caller]
+fn open(log: &Path) -> File {
+    File::open(log).unwrap_or_else(|error| panic!("cannot read {}: {error}", log.display()))
+}
+
+fn parse(log: &mut impl Read) -> Vec<Record> {
+    let mut records = Vec::new();
+    let mut head = [0; SECTOR];
+    if !fill(log, &mut head) {
+        return records;
+    }
+    // QEMU writes the first sector only with the first flush, and does not keep the number of requests
+    // in it up to date. Where it was killed, the last request may be there in part.
+    assert!([0, MAGIC].contains(&number(&head, 0)), "no log of writes");
+    while fill(log, &mut head) {
+        let [sector, sectors, flags] = [0, 1, 2].map(|field| number(&head, field));
+        let mut data = vec![0; usize::try_from(sectors).expect("a request fits the memory") * SECTOR];
+        if !fill(log, &mut data) {
+            break;
+        }
+        match (flags, sectors) {
+            (FLUSH, 0) => records.push(Record::Flush),
+            (0, 1..) => records.push(Record::Write(Write { offset: sector * SECTOR as u64, data })),
+            // The rest of a file that was made longer beforehand.
+            (0, 0) => break,
+            _ => panic!("a request with the flags {flags} and {sectors} sectors"),
+        }
+    }
+    records
+}
+
+/// Whether there was enough to fill the buffer.
+fn fill(log: &mut impl Read, buffer: &mut [u8]) -> bool {
+    match log.read_exact(buffer) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+        outcome => outcome.map(|()| true).expect("the log"),
+    }
 }
 
 fn number(bytes: &[u8], field: usize) -> u64 {
@@ -69,19 +120,20 @@ mod tests {
     }
 
     #[test]
-    fn writes_are_grouped_by_flushes() {
+    fn a_log_is_read_as_far_as_it_goes() {
         let mut log = sector([MAGIC, 1, 0]);
         for (numbers, data) in [([3, 1, 0], 'a'), ([0, 0, FLUSH], ' '), ([4, 2, 0], 'b'), ([9, 1, 0], 'c')] {
             log.extend(sector(numbers));
             log.extend(vec![data as u8; numbers[1] as usize * SECTOR]);
         }
-        let write = |sector: u64, data: char, sectors: usize| Write {
-            offset: sector * 512,
-            data: vec![data as u8; sectors * SECTOR],
+        let write = |sector: u64, data: char, sectors: usize| {
+            Record::Write(Write { offset: sector * 512, data: vec![data as u8; sectors * SECTOR] })
         };
-        let second = vec![write(4, 'b', 2), write(9, 'c', 1)];
-        assert_eq!(parse(&log), [vec![write(3, 'a', 1)], second]);
+        let all = [write(3, 'a', 1), Record::Flush, write(4, 'b', 2), write(9, 'c', 1)];
+        assert_eq!(parse(&mut &log[..]), all);
+        let longer = [&log[..], &[0; 9 * SECTOR]].concat();
+        assert_eq!(parse(&mut &longer[..]), all, "a file that was made longer beforehand");
         log.truncate(log.len() - 1);
-        assert_eq!(parse(&log)[1], [write(4, 'b', 2)], "a request that is not whole");
+        assert_eq!(parse(&mut &log[..]), all[..3], "a request that is not whole");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nlxtp_e2e::command_line::Target;
 use nlxtp_e2e::image;
-use nlxtp_e2e::loop_device::LoopDevice;
+use nlxtp_e2e::mounts::LoopDevice;
 use nlxtp_e2e::places;
 use nlxtp_e2e::process::run;
 use tempfile::TempDir;

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nlxtp_e2e::command_line::Target;
 use nlxtp_e2e::image::{self, PARTITION_OFFSET};
-use nlxtp_e2e::loop_device::LoopDevice;
+use nlxtp_e2e::mounts::LoopDevice;
 use nlxtp_e2e::process::{run, wait_for_exit};
 use nlxtp_e2e::{Initramfs, Vm, VmOptions, places};
 use tempfile::TempDir;

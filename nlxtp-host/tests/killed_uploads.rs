@@ -73,6 +73,9 @@ fn assert_no_wrong_start_script(path: &Path, versions: [&Content; 2]) -> bool {
     true
 }
 
+/// Rounds that there are even where time is short.
+const FEWEST: u64 = 20;
+
 /// Kills uploads to a target, `rounds` of them, or as many as there is time for.
 fn kill_uploads(kind: Kind, rounds: u64, judge: impl Fn(&Path)) {
     let place = Place::new();
@@ -81,13 +84,18 @@ fn kill_uploads(kind: Kind, rounds: u64, judge: impl Fn(&Path)) {
     for (name, content) in ["1.tar.gz", "2.tar.gz"].iter().zip(&versions) {
         place.write(name, &archive(content));
     }
+    // The quickest of some: the others were held up by something else.
+    let timed = ["1.tar.gz", "2.tar.gz", "1.tar.gz"].map(|archive| {
+        let began = Instant::now();
+        target.call("upload", &[archive]).expect(0);
+        began.elapsed()
+    });
+    let whole = *timed.iter().min().unwrap();
     let began = Instant::now();
-    target.call("upload", &["1.tar.gz"]).expect(0);
-    let whole = began.elapsed();
     let mut old = 0;
     let (mut killed, mut without_script, mut changed) = (0, 0, 0);
     for round in 0..rounds {
-        if began.elapsed() > Duration::from_secs(25) {
+        if round >= FEWEST && began.elapsed() > Duration::from_secs(25) {
             break;
         }
         let new = 1 - old;
@@ -111,7 +119,7 @@ fn kill_uploads(kind: Kind, rounds: u64, judge: impl Fn(&Path)) {
         }
     }
     println!("{kind:?}: {killed} killed; {changed} left the new content, {without_script} no start script yet");
-    assert!(killed > 0, "some uploads were killed");
+    assert!(killed >= FEWEST / 2, "only {killed} uploads were killed in the middle");
     target.call("upload", &["2.tar.gz"]).expect(0);
     assert_eq!(seen(kind, &target.path()), versions[1]);
     judge(&target.path());

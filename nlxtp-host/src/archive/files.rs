@@ -58,7 +58,10 @@ pub fn spool<R: Read>(
     limits: &Limits,
     control: &Control<'_>,
 ) -> Result<File> {
-    let keeping = |error| Error::io("keep the archive in a temporary file (see TMPDIR)", error);
+    let keeping = |error| {
+        let error = Error::io("keep the archive in a temporary file", error);
+        error.with_hint("make room in the directory for temporary files, or name another one in TMPDIR")
+    };
     let mut file = unnamed_file().map_err(keeping)?;
     let (sender, receiver) = mpsc::sync_channel::<io::Result<Vec<u8>>>(4);
     let read_all = move || {
@@ -167,13 +170,12 @@ impl NewArchive {
             // A link to an archive stays a link.
             target = archive.canonicalize().map_err(|error| Error::io("look at the archive", error))?;
         }
-        let making = |error| Error::io("write the archive", error);
         let name = target.file_name().ok_or_else(|| Error::new(ErrorKind::InvalidInput, "this is no file name"))?;
         let mut beside_name = OsString::from(".");
         beside_name.push(name);
-        beside_name.push(format!(".nlxtp-download-{}", random_suffix().map_err(making)?));
+        beside_name.push(format!(".nlxtp-download-{}", random_suffix().map_err(writing)?));
         let path = target.with_file_name(beside_name);
-        let file = File::options().write(true).create_new(true).open(&path).map_err(making)?;
+        let file = File::options().write(true).create_new(true).open(&path).map_err(writing)?;
         Ok(Self(Place::Beside(Beside { file, path, target, replace, complete: false })))
     }
 
@@ -191,7 +193,7 @@ impl NewArchive {
             Place::Stream(stream) => Ok(stream),
             Place::Beside(beside) => {
                 let emptied = beside.file.set_len(0).and_then(|()| beside.file.rewind());
-                emptied.map_err(|error| Error::io("write the archive", error))?;
+                emptied.map_err(writing)?;
                 Ok(&mut beside.file)
             }
         }
@@ -209,6 +211,18 @@ impl NewArchive {
     }
 }
 
+fn writing(error: io::Error) -> Error {
+    with_way_out(Error::io("write the archive", error))
+}
+
+/// A failure to write an archive, with a way out where there is no room for it.
+pub fn with_way_out(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NoSpace => error.with_hint("make room, or name a file elsewhere"),
+        _ => error,
+    }
+}
+
 fn exists() -> Error {
     Error::new(ErrorKind::InvalidInput, "there is a file of this name already")
         .with_hint("choose another name, or ask for it to be replaced (--force)")
@@ -216,7 +230,6 @@ fn exists() -> Error {
 
 impl Beside {
     fn complete(mut self) -> Result<()> {
-        let writing = |error: io::Error| Error::io("write the archive", error);
         // Else a crash could leave the name with half of the content.
         self.file.sync_all().map_err(writing)?;
         let flags = if self.replace { RenameFlags::empty() } else { RenameFlags::RENAME_NOREPLACE };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use nlxtp_host::archive::OutputFormat;
+use nlxtp_host::archive::{OutputFormat, files};
 use nlxtp_host::error::{Error, ErrorKind};
 use rextfv_core::entry_path::displayable;
 use rextfv_core::operations::DownloadReport;
@@ -97,7 +97,7 @@ impl Download {
                     return error;
                 }
                 // Not to be tried again; what is told is kept aside.
-                fault = Some(sink.blame(error, &self.archive, &self.target));
+                fault = Some(sink.blame(files::with_way_out(error), &self.archive, &self.target));
                 Error::new(ErrorKind::Io, "the download failed")
             })
         });

@@ -58,11 +58,14 @@ impl<W: WriteAt> Writer<W> {
             return Err(FatError::TooSmall { needed, available });
         }
         if target == Target::InUse {
-            // The backup of the boot sector lies within the first page, too.
-            let mut page = [0; PAGE_LEN];
-            page[..UNFINISHED.len()].copy_from_slice(UNFINISHED);
-            storage.write_all_at(&page, offset)?;
+            // One sector: more of them could be torn, and leave an old boot sector before what is no
+            // longer its file system.
+            let mut sector = [0; BOOT_SECTOR_LEN];
+            sector[..UNFINISHED.len()].copy_from_slice(UNFINISHED);
+            storage.write_all_at(&sector, offset)?;
             storage.sync()?;
+            // The backup of the boot sector lies within the first page.
+            storage.write_all_at(&[0; PAGE_LEN - BOOT_SECTOR_LEN], offset + BOOT_SECTOR_LEN as u64)?;
         }
         let geometry = &layout.geometry;
         let start = geometry.cluster_offset(layout.first_file_cluster);

@@ -240,6 +240,12 @@ impl Directory {
         self.0
     }
 
+    /// Whether both are handles of one directory.
+    pub fn is_same(&self, other: &Self) -> io::Result<bool> {
+        let (one, other) = (stat::fstat(&self.0)?, stat::fstat(&other.0)?);
+        Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+    }
+
     /// Who owns the directory.
     pub fn owner(&self) -> io::Result<(Uid, Gid)> {
         let status = stat::fstat(&self.0)?;

@@ -83,7 +83,7 @@ impl DiskReplacement {
     }
 
     fn next_file(&mut self, path: &EntryPath, content: &mut dyn Read) -> Result<()> {
-        let index = self.writer.write_file(content).map_err(|error| failed(error, path))?;
+        let index = self.writer.write_file(content).map_err(|error| failed(error).with_object(path.to_string()))?;
         self.written.insert(path.clone(), index);
         Ok(())
     }
@@ -124,17 +124,25 @@ fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// An error while a file was written. One that the content itself gave comes through as it was.
-fn failed(error: FatError, path: &EntryPath) -> Error {
-    let error = match error {
+/// An error while the new file system was written. One that the content itself gave comes through as
+/// it was.
+fn failed(error: FatError) -> Error {
+    match error {
         FatError::Io(error) => match error.downcast::<Error>() {
-            Ok(inner) => return inner,
-            Err(error) => Error::io("write the new content", error),
+            Ok(inner) => inner,
+            Err(error) => writing("write the new content", error),
         },
         FatError::WrongLength { .. } => Error::new(ErrorKind::BadArchive, error.to_string()),
         other => other.into(),
-    };
-    error.with_object(path.to_string())
+    }
+}
+
+fn writing(doing: &str, error: io::Error) -> Error {
+    let error = Error::io(doing, error);
+    if error.kind() == ErrorKind::NoSpace {
+        return error.with_hint("nothing was changed; make room and upload again");
+    }
+    error
 }
 
 impl Replacement for DiskReplacement {
@@ -158,7 +166,7 @@ impl Replacement for DiskReplacement {
     fn copy(&mut self, path: &EntryPath, existing: &EntryPath, _: Attributes) -> Result<()> {
         let missing = || Error::new(ErrorKind::NotFound, "it was not added before").with_object(existing.to_string());
         let source = *self.written.get(existing).ok_or_else(missing)?;
-        let index = self.writer.copy_from(source).map_err(|error| failed(error, path))?;
+        let index = self.writer.copy_from(source).map_err(|error| failed(error).with_object(path.to_string()))?;
         self.written.insert(path.clone(), index);
         Ok(())
     }
@@ -173,8 +181,8 @@ impl Replacement for DiskReplacement {
 
     fn commit(mut self: Box<Self>, run: RunId) -> Result<()> {
         let line = format!("{run}\n");
-        self.writer.write_file(&mut line.as_bytes())?;
-        let storage = self.writer.finish()?;
+        self.writer.write_file(&mut line.as_bytes()).map_err(failed)?;
+        let storage = self.writer.finish().map_err(failed)?;
         match self.place {
             Place::Beside(new) => new.put_in_place(self.image.file()),
             Place::InPlace => storage.sync_all().map_err(|error| Error::io("flush the disk", error)),
@@ -200,13 +208,7 @@ struct NewImage {
 
 impl NewImage {
     fn beside(target: &Path, old: &File, metadata: &Metadata, extent: Extent, content_bytes: u64) -> Result<Self> {
-        let making = |error: io::Error| {
-            let error = Error::io("make the new image beside the old one", error);
-            if error.kind() == ErrorKind::NoSpace {
-                return error.with_hint("nothing was changed; make room and upload again");
-            }
-            error
-        };
+        let making = |error: io::Error| writing("make the new image beside the old one", error);
         let new = Self::create(target).map_err(making)?;
         new.file.set_len(metadata.len()).map_err(making)?;
         let fully_allocated = metadata.blocks().saturating_mul(512) >= metadata.len();
@@ -243,7 +245,7 @@ impl NewImage {
                 .with_hint("nothing was changed; upload as the image's owner or as root")
         };
         keep_attributes(old, &self.file).map_err(keeping)?;
-        let doing = |error| Error::io("put the new image in the place of the old one", error);
+        let doing = |error| writing("put the new image in the place of the old one", error);
         self.file.sync_all().map_err(doing)?;
         std::fs::rename(&self.path, &self.target).map_err(doing)?;
         self.in_place = true;

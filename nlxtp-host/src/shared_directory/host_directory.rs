@@ -81,7 +81,7 @@ impl SharedDirectory for HostDirectory {
 
     fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
         let root = self.handle()?;
-        let staging = Staging::begin(root, manifest).map_err(|error| error.with_path(&self.path))?;
+        let staging = Staging::begin(&self.path, root, manifest).map_err(|error| error.with_path(&self.path))?;
         Ok(Box::new(staging))
     }
 }

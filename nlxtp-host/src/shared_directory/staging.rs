@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -43,6 +44,7 @@ const COPY_BYTES: usize = 256 * 1024;
 
 /// The new content of a directory, being made.
 pub(super) struct Staging {
+    path: PathBuf,
     root: Directory,
     staging: Directory,
     new: Directory,
@@ -62,12 +64,12 @@ pub(super) struct Staging {
 impl Staging {
     /// Locks the directory, finishes or removes what an upload that was cut off has left, and
     /// begins.
-    pub fn begin(root: Directory, manifest: &Manifest) -> Result<Self> {
+    pub fn begin(path: &Path, root: Directory, manifest: &Manifest) -> Result<Self> {
         let lock = lock(&root)?.ok_or_else(|| {
             Error::new(ErrorKind::InUse, "another upload to this directory is under way")
                 .with_hint("wait for it to end and try again; if there is none, the guest holds the lock")
         })?;
-        let doing = |error| Error::io("prepare the upload", error).with_object(STAGING_DIRECTORY);
+        let doing = |error| nothing_changed(Error::io("prepare the upload", error)).with_object(STAGING_DIRECTORY);
         let mut patience = Patience::of_an_upload();
         if let Some(staging) = root.remove_unless_directory(STAGING).map_err(doing)? {
             roll_forward(&root, &staging, &mut patience)?;
@@ -78,12 +80,22 @@ impl Staging {
         // Leftovers may have taken the space.
         check_space(&root, manifest)?;
         root.create_directory(STAGING, STAGING_MODE).map_err(doing)?;
-        let staging = root.directory(STAGING).map_err(doing)?;
-        staging.create_directory(NEW, PRIVATE_MODE).map_err(doing)?;
-        let new = staging.directory(NEW).map_err(doing)?;
+        let make = || -> io::Result<(Directory, Directory)> {
+            let staging = root.directory(STAGING)?;
+            // Once the new content counts, nothing must fail for want of room.
+            staging.create_directory(OLD, PRIVATE_MODE)?;
+            staging.create_directory(NEW, PRIVATE_MODE)?;
+            let new = staging.directory(NEW)?;
+            Ok((staging, new))
+        };
+        let (staging, new) = make().map_err(|error| {
+            let _ = root.remove_tree(STAGING, &mut patience);
+            doing(error)
+        })?;
         let owner = root.owner().map_err(doing)?;
         let owner = (geteuid().is_root() && owner != (Uid::from_raw(0), Gid::from_raw(0))).then_some(owner);
         Ok(Self {
+            path: path.into(),
             root,
             staging,
             new,
@@ -123,6 +135,19 @@ impl Staging {
         set_attributes(file.as_fd(), attributes, self.owner).map_err(|error| writing(path, error))
     }
 
+    /// What counts must be where others look for it. Handles stay with a directory that is moved away,
+    /// or is hidden by a mount.
+    fn check_place(&self) -> Result<()> {
+        let same = Directory::open(&self.path).and_then(|found| found.is_same(&self.root));
+        let error = match same {
+            Ok(true) => return Ok(()),
+            Ok(false) => Error::new(ErrorKind::Changing, "another directory has taken its place during the upload")
+                .with_hint("upload again"),
+            Err(error) => Error::io("find the shared directory again", error),
+        };
+        Err(error.with_path(&self.path))
+    }
+
     fn write_run_id(&mut self, run: RunId) -> io::Result<()> {
         let mut file = self.new.create_file(layout::RUN_ID.as_bytes())?;
         file.write_all(format!("{run}\n").as_bytes())?;
@@ -137,11 +162,15 @@ pub(super) fn now() -> i64 {
 }
 
 fn writing(path: &EntryPath, error: io::Error) -> Error {
-    let error = Error::io("write the new content", error).with_object(path.to_string());
-    if error.kind() == ErrorKind::NoSpace {
-        return error.with_hint("nothing was changed; make room and upload again");
+    nothing_changed(Error::io("write the new content", error)).with_object(path.to_string())
+}
+
+/// An error before the new content counts.
+fn nothing_changed(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NoSpace => error.with_hint("nothing was changed; make room and upload again"),
+        _ => error,
     }
-    error
 }
 
 /// Takes the lock that keeps uploads of our own apart; `None` if somebody has it.
@@ -209,7 +238,13 @@ pub(super) fn recover_if_idle(root: &Directory) {
 /// What is in the staging directory and cannot be of our making is removed: it must not stand in the
 /// way of all uploads to come.
 fn roll_forward(root: &Directory, staging: &Directory, patience: &mut Patience) -> Result<()> {
-    let doing = |error| Error::io("put the new content in its place", error);
+    let doing = |error| {
+        let error = Error::io("put the new content in its place", error);
+        match error.kind() {
+            ErrorKind::NoSpace => error.with_hint("it counts already: make room, and the next operation goes on"),
+            _ => error,
+        }
+    };
     let mut swap = Swap { root, staging, patience, unique: UniqueNames::new().map_err(doing)? };
     if staging.remove_unless_directory(COMMIT).map_err(doing)?.is_some() {
         staging.remove_tree(READY, swap.patience).map_err(doing)?;
@@ -367,16 +402,18 @@ impl Replacement for Staging {
     }
 
     fn commit(mut self: Box<Self>, run: RunId) -> Result<()> {
-        self.write_run_id(run).map_err(|error| Error::io("write the run id", error))?;
+        self.write_run_id(run).map_err(|error| nothing_changed(Error::io("write the run id", error)))?;
         // Innermost first: setting a directory's time must come after its subdirectories were made.
         for (path, attributes) in self.directories.iter().rev() {
             let directory = self.new.directory(path.as_bytes()).map_err(|error| writing(path, error))?;
             directory.set_attributes(*attributes, self.owner).map_err(|error| writing(path, error))?;
         }
-        let doing = |error| Error::io("flush the new content", error);
+        let doing = |error| nothing_changed(Error::io("flush the new content", error));
         self.root.flush_file_system().map_err(doing)?;
+        self.check_place()?;
         self.staging.rename_new(NEW, &self.staging, COMMIT).map_err(doing)?;
         self.committed = true;
+        let doing = |error| Error::io("flush the new content", error);
         self.root.flush_file_system().map_err(doing)?;
         let mut patience = Patience::of_an_upload();
         roll_forward(&self.root, &self.staging, &mut patience)?;

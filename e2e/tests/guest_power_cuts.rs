@@ -1,7 +1,7 @@
 //! The guest loses its power at any instant, a hundred times: its disk can always be read, and if the
 //! host has seen Done, every byte of every result is there.
 
-mod power_cuts_support;
+mod guest_power_cuts_support;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,11 +11,11 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use guest_power_cuts_support::{Attached, Machine, PATIENCE, Random, Run, download, log_of, node, our_guest};
 use nlxtp_e2e::Initramfs;
 use nlxtp_e2e::places::{self, guest_file};
 use nlxtp_e2e::process::wait_until;
 use nlxtp_e2e::write_log::{self, Write};
-use power_cuts_support::{Attached, Machine, PATIENCE, Random, Run, download, log_of, node, our_guest};
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::liveness::State;
 use rextfv_core::operations::StatusReport;
@@ -63,7 +63,7 @@ fn whoever_has_seen_done_may_pull_the_plug() {
 fn cut_off(worker: usize, cache: &str, machine: &Machine, next_boot: &Machine, tally: &Tally) {
     let folder = places::temporary_folder("cuts");
     let image = folder.path().join("disk.img");
-    power_cuts_support::create_disk(&image);
+    guest_power_cuts_support::create_disk(&image);
     let mut random = Random::new();
     // What a run has taken to Done so far, and how often.
     let (mut to_done, mut dones) = (Duration::ZERO, 0);
@@ -176,7 +176,7 @@ struct Played {
 fn play_a_run(machine: &Machine, total: &Mutex<Played>) {
     let folder = places::temporary_folder("played");
     let (image, before) = (folder.path().join("disk.img"), folder.path().join("before.img"));
-    power_cuts_support::create_disk(&image);
+    guest_power_cuts_support::create_disk(&image);
     let mut random = Random::new();
     let run = Run::upload(&image, &mut random);
     fs::copy(&image, &before).expect("copied");
@@ -188,7 +188,7 @@ fn play_a_run(machine: &Machine, total: &Mutex<Played>) {
 
     let mut disk =
         PlayedDisk { file: File::options().read(true).write(true).open(&before).expect("opened"), path: before };
-    let groups = write_log::read(&log_of(&image));
+    let groups = write_log::groups(&log_of(&image));
     let mut played = Played { flushes: groups.len() - 1, ..Played::default() };
     for group in &groups {
         let flushed = judge(&disk.path, &run, None, &mut played);
