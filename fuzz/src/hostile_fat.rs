@@ -20,6 +20,7 @@ use rextfv_core::shared_directory::SharedDirectory;
 use rextfv_core::status_reader::read_status;
 use tempfile::TempDir;
 
+use crate::scratch;
 use crate::walked::{Thing, Walked, inside};
 
 /// The largest disk that is made from parts.
@@ -66,11 +67,11 @@ type Tree = BTreeMap<String, Option<Vec<u8>>>;
 
 /// A disk that was written by us, and then changed.
 fn written_and_changed(source: &mut Unstructured<'_>) -> arbitrary::Result<()> {
-    let fat_type = *source.choose(&[FatType::Fat12, FatType::Fat12, FatType::Fat12, FatType::Fat16, FatType::Fat32])?;
-    let sectors = match fat_type {
-        FatType::Fat12 => source.int_in_range(100..=1200)?,
-        FatType::Fat16 => 4400,
-        FatType::Fat32 => 67_000,
+    // The smallest FAT32 takes a hundred times as long as the others.
+    let (fat_type, sectors) = match source.int_in_range(0..=63)? {
+        0..=47 => (FatType::Fat12, source.int_in_range(100..=1200)?),
+        48..=62 => (FatType::Fat16, 4400),
+        _ => (FatType::Fat32, 67_000),
     };
     let first = if source.arbitrary()? { FIRST_SECTOR } else { 0 };
     let tree = any_tree(source)?;
@@ -183,8 +184,9 @@ fn change(source: &mut Unstructured<'_>, disk: &mut [u8], layout: &Layout, start
     let before = disk.to_vec();
     // Everything but free clusters lies at the beginning.
     let used = disk.len().min(start + metadata + (256 << 10));
-    let slots: Vec<usize> = (start + 512..used).step_by(32).filter(|&at| is_slot(&disk[at..at + 32])).collect();
-    let full: Vec<usize> = (0..used).filter(|&at| disk[at] != 0).collect();
+    let slots = nonzero_sectors(&disk[..used]).filter(|&at| at > start).flat_map(|at| (at..at + 512).step_by(32));
+    let slots: Vec<usize> = slots.filter(|&at| is_slot(&disk[at..at + 32])).collect();
+    let full: Vec<usize> = nonzero_sectors(&disk[..used]).flat_map(|at| at..at + 512).filter(|&at| disk[at] != 0).collect();
     for _ in 0..source.int_in_range(0..=20)? {
         let at = match source.int_in_range(0..=7)? {
             0 => start + source.int_in_range(0..=95)?,
@@ -206,6 +208,12 @@ fn change(source: &mut Unstructured<'_>, disk: &mut [u8], layout: &Layout, start
         }
     }
     Ok(before != disk)
+}
+
+/// Where the sectors begin that hold anything.
+fn nonzero_sectors(disk: &[u8]) -> impl Iterator<Item = usize> {
+    let full = |(nth, sector): (usize, &[u8; 512])| (*sector != [0; 512]).then_some(nth * 512);
+    disk.as_chunks().0.iter().enumerate().filter_map(full)
 }
 
 /// Whether 32 bytes look like an entry of a directory.
@@ -290,9 +298,9 @@ fn walk_and_read(disk: &Counted<'_>) -> Result<(), FatError> {
 
 /// Reads a disk as a host does.
 fn from_a_file(disk: &[u8], tree: Option<&Tree>) {
-    static SCRATCH: LazyLock<TempDir> = LazyLock::new(crate::job_cycles::scratch);
+    static SCRATCH: LazyLock<TempDir> = LazyLock::new(scratch::directory);
     let path = SCRATCH.path().join("disk");
-    std::fs::write(&path, disk).expect("the disk can be written");
+    scratch::write_sparse(&path, disk).expect("the disk can be written");
     let opened = DiskImage::open(&path);
     let walked = opened.and_then(|image| {
         let mut view = image.view()?;

@@ -10,7 +10,6 @@ mod stores;
 mod uploads;
 
 use std::io::Read;
-use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -47,13 +46,6 @@ pub fn check(input: &[u8]) {
         cycle.step(letter, number);
         cycle.compare();
     }
-}
-
-/// A scratch directory, in memory where that can be had: flushing costs nothing there.
-pub(crate) fn scratch() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    let made = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
-    made.expect("a scratch directory can be made")
 }
 
 /// A power state that changes.

@@ -15,6 +15,7 @@ mod changing_files;
 pub mod guest_config;
 pub mod hostile_fat;
 pub mod job_cycles;
+mod scratch;
 pub mod status_file;
 pub mod tomato_dialect;
 mod walked;

@@ -189,6 +189,7 @@ impl Config {
     pub fn to_text(&self) -> String {
         let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
         let modules: Vec<String> = self.modules.iter().map(|module| module.display().to_string()).collect();
+        let modules = PathBuf::from(modules.join(" "));
         let mode = match self.mode {
             Mode::Never => 0,
             Mode::Once => 1,
@@ -201,17 +202,17 @@ impl Config {
         format!(
             "nlxtp_dir={}\nnlxtp_mode={mode}\nnlxtp_mon_check_interval={}\nnlxtp_daemon_check_interval={}\n\
              nlxtp_settle={}\nnlxtp_watch={noticing}\nnlxtp_output_limit={}\nnlxtp_tomato_status={}\n\
-             nlxtp_grace={}\nnlxtp_run_timeout={}\nnlxtp_device={}\nnlxtp_modules='{}'\n",
+             nlxtp_grace={}\nnlxtp_run_timeout={}\nnlxtp_device={}\nnlxtp_modules={}\n",
             quoted(&self.dir),
-            self.heartbeat.as_secs_f64(),
-            self.poll_interval.as_secs_f64(),
-            self.settle.as_secs_f64(),
+            in_seconds(self.heartbeat),
+            in_seconds(self.poll_interval),
+            in_seconds(self.settle),
             self.output_limit,
             u8::from(self.tomato_status),
-            self.grace.as_secs_f64(),
-            self.run_timeout.unwrap_or_default().as_secs_f64(),
+            in_seconds(self.grace),
+            in_seconds(self.run_timeout.unwrap_or_default()),
             self.device.as_deref().map_or_else(String::new, quoted),
-            modules.join(" "),
+            quoted(&modules),
         )
     }
 }
@@ -246,6 +247,12 @@ fn seconds(value: &str, range_ms: std::ops::RangeInclusive<u64>) -> Result<Durat
         let bound = |ms: &u64| Duration::from_millis(*ms).as_secs_f64();
         format!("a number of seconds from {} to {}", bound(range_ms.start()), bound(range_ms.end()))
     })
+}
+
+/// A time as [`seconds`] reads it: floating point would add digits of its own.
+fn in_seconds(time: Duration) -> String {
+    let text = format!("{}.{:03}", time.as_secs(), time.subsec_millis());
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

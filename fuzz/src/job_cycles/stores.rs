@@ -11,7 +11,7 @@ use rextfv_core::entry_path::EntryPath;
 use rextfv_core::shared_directory::Representation;
 use tempfile::TempDir;
 
-use super::scratch;
+use crate::scratch;
 
 /// Bytes of a disk: the partition begins at 1 MiB.
 const DISK_BYTES: u64 = (1 << 20) + (512 << 10);
@@ -33,12 +33,12 @@ impl Store {
             0 => Self::Memory(Arc::new(MemoryDirectory::new(Representation::Posix))),
             1 => Self::Memory(Arc::new(MemoryDirectory::new(Representation::Fat))),
             2 => {
-                let scratch = scratch();
+                let scratch = scratch::directory();
                 fs::create_dir(scratch.path().join(NAME)).expect("a directory can be made");
                 Self::Directory(scratch)
             }
             _ => {
-                let scratch = scratch();
+                let scratch = scratch::directory();
                 let options = DiskOptions { size: DISK_BYTES, ..DiskOptions::default() };
                 DiskImage::create(scratch.path().join(NAME), &options).expect("a disk can be made");
                 Self::Disk(scratch)
@@ -72,7 +72,7 @@ impl Store {
         let (Self::Directory(original) | Self::Disk(original)) = self else { return None };
         let original = original.path().to_owned();
         Some(move || {
-            let copy = scratch();
+            let copy = scratch::directory();
             copy_tree(&original, copy.path()).expect("a scratch directory can be copied");
             copy
         })
@@ -142,25 +142,11 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
             copy_tree(&from, &to)?;
             fs::set_permissions(&to, entry.metadata()?.permissions())?;
         } else {
-            copy_sparse(&from, &to)?;
-            File::options().append(true).open(&to)?.set_modified(entry.metadata()?.modified()?)?;
+            scratch::write_sparse(&to, &fs::read(from)?)?;
+            fs::set_permissions(&to, entry.metadata()?.permissions())?;
         }
     }
     Ok(())
-}
-
-/// Copies a file and its mode; pages of zeros stay holes.
-fn copy_sparse(from: &Path, to: &Path) -> io::Result<()> {
-    use std::os::unix::fs::FileExt;
-    let content = fs::read(from)?;
-    let file = File::create_new(to)?;
-    file.set_len(content.len() as u64)?;
-    for (nth, page) in content.chunks(4096).enumerate() {
-        if page.iter().any(|&byte| byte != 0) {
-            file.write_all_at(page, nth as u64 * 4096)?;
-        }
-    }
-    file.set_permissions(fs::metadata(from)?.permissions())
 }
 
 type VolumeDirectory<'a> = fatfs::Dir<'a, Partition>;

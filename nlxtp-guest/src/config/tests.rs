@@ -49,10 +49,13 @@ fn the_text_form_gives_the_same_again() {
         dir: PathBuf::from("/a b/it's"),
         mode: Mode::Once,
         heartbeat: Duration::from_millis(1250),
+        // As a floating-point number, this one has more than three decimals.
+        grace: Duration::from_millis(2671),
+        run_timeout: Some(Duration::from_millis(3_600_000)),
         noticing: Noticing::Poll,
         tomato_status: false,
         device: Some(PathBuf::from("/dev/vdb1")),
-        modules: vec![PathBuf::from("/lib/a.ko"), PathBuf::from("/lib/b.ko")],
+        modules: vec![PathBuf::from("/lib/a.ko"), PathBuf::from("/it's/b.ko")],
         ..Config::default()
     };
     assert_eq!(Config::parse(&config.to_text(), "f").unwrap(), (config, Vec::new()));
