@@ -2,6 +2,8 @@
 //! than the volume's size justifies.
 
 mod fat_support;
+#[path = "../../fuzz/seed.rs"]
+mod seed;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -205,7 +207,21 @@ impl Victim {
         self.0.write_all_at(&value.to_le_bytes(), at).unwrap();
     }
 
-    fn damage(&self) -> Damage {
+    /// The damage. Keeps the disk as a seed, too: its length in sectors, then what is not zero,
+    /// but for the content of the files, which lies in the first five clusters and does not matter.
+    fn damage(&self, name: &str) -> Damage {
+        let mut disk = vec![0; usize::try_from(ReadAt::len(&self.0).unwrap()).unwrap()];
+        self.0.read_exact_at(&mut disk, 0).unwrap();
+        let start = usize::try_from(self.volume().geometry().metadata_bytes()).unwrap();
+        disk[start..start + 5 * 2048].fill(0);
+        let mut parts = vec![0];
+        parts.extend_from_slice(&u32::try_from(disk.len() / 512).unwrap().to_le_bytes());
+        for (nth, part) in disk.chunks(64).enumerate().filter(|(_, part)| part.iter().any(|byte| *byte != 0)) {
+            parts.extend_from_slice(&u32::try_from(nth * 64).unwrap().to_le_bytes());
+            parts.extend_from_slice(&64_u16.to_le_bytes());
+            parts.extend_from_slice(part);
+        }
+        seed::keep("hostile_fat", name, &parts);
         match use_all(&self.0) {
             Err(error @ FatError::Damaged { .. }) if !error.may_retry() => unreachable!(),
             Err(FatError::Damaged { damage, .. }) => damage,
@@ -232,12 +248,12 @@ fn directories_that_contain_themselves() {
     let victim = Victim::new();
     let cluster = victim.cluster("DIR");
     victim.set_cluster(SUB, cluster);
-    assert_eq!(victim.damage(), Damage::SharedDirectory { cluster });
+    assert_eq!(victim.damage("shared-directory"), Damage::SharedDirectory { cluster });
 
     // The root has no cluster number in FAT16, and one in FAT32.
     let victim = Victim::new();
     victim.set_cluster(SUB, 0);
-    assert_eq!(victim.damage(), Damage::OutOfRange { cluster: 0 });
+    assert_eq!(victim.damage("root-as-child"), Damage::OutOfRange { cluster: 0 });
 
     let mut tree = Tree::new();
     tree.insert("DIR".into(), None);
@@ -260,7 +276,7 @@ fn directory_chains_without_end() {
     // Only deleted slots, so that nothing ends the directory.
     victim.0.write_all_at(&[0xE5; 2048], offset).unwrap();
     victim.set_link(cluster, narrow(cluster));
-    assert_eq!(victim.damage(), Damage::Cycle);
+    assert_eq!(victim.damage("directory-cycle"), Damage::Cycle);
 
     // No cycle, but longer than a directory may be.
     let count = 2 * 1024 * 1024 / 2048 + 10;
@@ -289,7 +305,7 @@ fn file_chains() {
     ] {
         let victim = Victim::new();
         victim.set_link(file + 1, link);
-        assert_eq!(victim.damage(), damage);
+        assert_eq!(victim.damage(&format!("link-{link:x}")), damage);
         // What comes before the damage can be read by position.
         let volume = victim.volume();
         let entry = volume.lookup("FILE").unwrap();
@@ -300,7 +316,7 @@ fn file_chains() {
     for cluster in [0, 1, 0xFFFF] {
         let victim = Victim::new();
         victim.set_cluster(FILE, cluster);
-        assert_eq!(victim.damage(), Damage::OutOfRange { cluster });
+        assert_eq!(victim.damage(&format!("first-cluster-{cluster:x}")), Damage::OutOfRange { cluster });
     }
 }
 
@@ -308,7 +324,7 @@ fn file_chains() {
 fn absurd_sizes() {
     let victim = Victim::new();
     victim.set_size(FILE, u32::MAX);
-    assert_eq!(victim.damage(), Damage::SharedClusters);
+    assert_eq!(victim.damage("absurd-size"), Damage::SharedClusters);
     let volume = victim.volume();
     let entry = volume.lookup("FILE").unwrap();
     let error = volume.open_file(&entry).unwrap_err();
@@ -321,12 +337,12 @@ fn absurd_sizes() {
     let victim = Victim::new();
     let size = u32::try_from(victim.volume().geometry().data_bytes()).unwrap();
     victim.set_size(OTHER, size);
-    assert_eq!(victim.damage(), Damage::SharedClusters);
+    assert_eq!(victim.damage("shared-clusters"), Damage::SharedClusters);
 
     // Longer than its chain.
     let victim = Victim::new();
     victim.set_size(FILE, 3 * 2048 + 1);
-    assert_eq!(victim.damage(), Damage::ShortChain);
+    assert_eq!(victim.damage("longer-than-chain"), Damage::ShortChain);
 
     // A chain longer than the size is what guests make by reserving space.
     let victim = Victim::new();
