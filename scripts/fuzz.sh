@@ -35,6 +35,7 @@ build() {
 # fuzz TARGET SECONDS CORPUS: prints how to repeat what went wrong.
 fuzz() {
     longest=20000
+    # Steps are two bytes each, and there are at most 24 of them.
     [ "$1" != job_cycles ] || longest=49
     mkdir -p "$3" "fuzz/artifacts/$1"
     "$programs/$1" "$3" "fuzz/seeds/$1" -max_total_time="$2" -max_len="$longest" -timeout=30 -rss_limit_mb=1024 \

@@ -20,8 +20,26 @@ pub(crate) struct Entry {
 
 /// Pieces of paths that matter to somebody.
 const NAMES: &[&[u8]] = &[
-    b"a", b"A", b"b", b"dir", b"DIR", b"..", b".", b"", b"auto_exec.sh", b"exec_status", b"Nlxtp_Run_Id",
-    b".nlxtp_upload", b"a.", b"x:y", b"\xff", "\u{17f}".as_bytes(), "ß".as_bytes(), "İ".as_bytes(), b"a\0b", b"nul ",
+    b"a",
+    b"A",
+    b"b",
+    b"dir",
+    b"DIR",
+    b"..",
+    b".",
+    b"",
+    b"auto_exec.sh",
+    b"exec_status",
+    b"Nlxtp_Run_Id",
+    b".nlxtp_upload",
+    b"a.",
+    b"x:y",
+    b"\xff",
+    "\u{17f}".as_bytes(),
+    "ß".as_bytes(),
+    "İ".as_bytes(),
+    b"a\0b",
+    b"nul ",
 ];
 
 impl<'a> Arbitrary<'a> for Entry {
@@ -67,9 +85,7 @@ pub(crate) fn tar(entries: &[Entry], long_names: u8) -> Vec<u8> {
     for entry in entries {
         let is_link = matches!(entry.kind, b'1' | b'2');
         let mut records = Vec::new();
-        for (gnu, word, name, used) in
-            [(b'L', "path", &entry.path, true), (b'K', "linkpath", &entry.target, is_link)]
-        {
+        for (gnu, word, name, used) in [(b'L', "path", &entry.path, true), (b'K', "linkpath", &entry.target, is_link)] {
             if !used || (name.len() <= 100 && long_names & 4 == 0) {
                 continue;
             }

@@ -56,7 +56,8 @@ impl View for ChangingFiles {
 
     fn entry(&mut self, path: &EntryPath) -> Result<Option<Entry>, Torn> {
         let files = self.look();
-        let below = |name: &str| name.as_bytes().strip_prefix(path.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"));
+        let below =
+            |name: &str| name.as_bytes().strip_prefix(path.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"));
         let found = match path.as_str().and_then(|path| files.get(path)) {
             Some(Some(content)) => Some((EntryKind::File, content.len() as u64)),
             Some(None) => return Err(Torn),

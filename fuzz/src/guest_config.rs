@@ -78,18 +78,20 @@ fn any_config(source: &mut Unstructured<'_>) -> arbitrary::Result<Config> {
         let name: &str = source.arbitrary()?;
         Ok::<_, arbitrary::Error>(PathBuf::from(format!("/{}", name.replace(['\n', '\r'], ""))))
     };
-    let mut config = Config::default();
-    config.dir = path(source)?;
-    config.mode = *source.choose(&[Mode::Never, Mode::Once, Mode::Watch])?;
-    config.heartbeat = time(source, SHORTEST_INTERVAL, DAY)?;
-    config.poll_interval = time(source, SHORTEST_INTERVAL, DAY)?;
-    config.settle = time(source, Duration::ZERO, DAY)?;
-    config.noticing = *source.choose(&[Noticing::Auto, Noticing::Poll])?;
-    config.output_limit = source.arbitrary()?;
-    config.tomato_status = source.arbitrary()?;
-    config.grace = time(source, Duration::ZERO, DAY)?;
-    config.run_timeout = Some(time(source, Duration::ZERO, YEAR)?).filter(|timeout| !timeout.is_zero());
-    config.device = if source.arbitrary()? { Some(path(source)?) } else { None };
+    let mut config = Config {
+        dir: path(source)?,
+        mode: *source.choose(&[Mode::Never, Mode::Once, Mode::Watch])?,
+        heartbeat: time(source, SHORTEST_INTERVAL, DAY)?,
+        poll_interval: time(source, SHORTEST_INTERVAL, DAY)?,
+        settle: time(source, Duration::ZERO, DAY)?,
+        noticing: *source.choose(&[Noticing::Auto, Noticing::Poll])?,
+        output_limit: source.arbitrary()?,
+        tomato_status: source.arbitrary()?,
+        grace: time(source, Duration::ZERO, DAY)?,
+        run_timeout: Some(time(source, Duration::ZERO, YEAR)?).filter(|timeout| !timeout.is_zero()),
+        device: if source.arbitrary()? { Some(path(source)?) } else { None },
+        modules: Vec::new(),
+    };
     for _ in 0..source.int_in_range(0..=3)? {
         // Modules are divided by blanks.
         let module = path(source)?.display().to_string();

@@ -93,7 +93,8 @@ fn written_and_changed(source: &mut Unstructured<'_>) -> arbitrary::Result<()> {
 }
 
 fn any_tree(source: &mut Unstructured<'_>) -> arbitrary::Result<Tree> {
-    const NAMES: &[&str] = &["a", "B", "exec_status", "status.0", "A long name.text", "ä", "日本", "LONGFI~1.TXT", "x.y.z"];
+    const NAMES: &[&str] =
+        &["a", "B", "exec_status", "status.0", "A long name.text", "ä", "日本", "LONGFI~1.TXT", "x.y.z"];
     let mut directories = vec![String::new()];
     let mut tree = Tree::new();
     for _ in 0..source.int_in_range(0..=24)? {
@@ -185,7 +186,8 @@ fn change(source: &mut Unstructured<'_>, disk: &mut [u8], layout: &Layout, start
     let used = disk.len().min(start + metadata + (256 << 10));
     let slots = nonzero_sectors(&disk[..used]).filter(|&at| at > start).flat_map(|at| (at..at + 512).step_by(32));
     let slots: Vec<usize> = slots.filter(|&at| is_slot(&disk[at..at + 32])).collect();
-    let full: Vec<usize> = nonzero_sectors(&disk[..used]).flat_map(|at| at..at + 512).filter(|&at| disk[at] != 0).collect();
+    let full: Vec<usize> =
+        nonzero_sectors(&disk[..used]).flat_map(|at| at..at + 512).filter(|&at| disk[at] != 0).collect();
     let mut changed = false;
     for _ in 0..source.int_in_range(0..=20)? {
         let at = match source.int_in_range(0..=7)? {
@@ -249,9 +251,8 @@ impl ReadAt for Counted<'_> {
 fn read_everything(disk: Vec<u8>) {
     let counted = Counted { disk: &disk, read: AtomicU64::new(0) };
     // What a guest can do to a disk never looks like a failure of the host.
-    match walk_and_read(&counted) {
-        Err(FatError::Io(error)) => panic!("{error}"),
-        Ok(()) | Err(_) => {}
+    if let Err(FatError::Io(error)) = walk_and_read(&counted) {
+        panic!("{error}");
     }
     let (read, length) = (counted.read.into_inner(), disk.len() as u64);
     assert!(read <= 8 * length + (1 << 20), "{read} bytes were read of a disk of {length}");

@@ -117,7 +117,9 @@ impl Cycle {
             b'T' => self.guest_records(number, Some(number)),
             b'W' => self.guest_writes(["result", "Result of a run.text"][usize::from(number % 2)], &[number; 5000]),
             b'O' => self.guest_writes("exec_status/stdout", &vec![b'o'; usize::from(number) * 40]),
-            b'X' => self.guest_removes(["exec_status", "auto_exec.sh", "result", "nlxtp_run_id"][usize::from(number % 4)]),
+            b'X' => {
+                self.guest_removes(["exec_status", "auto_exec.sh", "result", "nlxtp_run_id"][usize::from(number % 4)])
+            }
             _ => self.guest_speaks_tomatos(number),
         }
     }

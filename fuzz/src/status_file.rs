@@ -138,8 +138,7 @@ fn torn_update(source: &mut Unstructured<'_>) -> arbitrary::Result<()> {
 }
 
 fn any_status(source: &mut Unstructured<'_>) -> arbitrary::Result<Status> {
-    let states =
-        [RunState::Running, RunState::Finished, RunState::TimedOut, RunState::Interrupted, RunState::Rebooted];
+    let states = [RunState::Running, RunState::Finished, RunState::TimedOut, RunState::Interrupted, RunState::Rebooted];
     let state = *source.choose(&states)?;
     let ending = match source.arbitrary()? {
         true => Ending::Exit(source.arbitrary()?),

@@ -103,9 +103,7 @@ fn may_be_read(seen: &[Files], name: &str, limit: usize, accept: impl Fn(Option<
     let contents = || seen.iter().map(|state| content(state, name));
     contents().any(|first| match first {
         None => accept(None),
-        Some(first) => contents().any(|then| {
-            accept(then.map(|then| &then[..then.len().min(first.len()).min(limit)]))
-        }),
+        Some(first) => contents().any(|then| accept(then.map(|then| &then[..then.len().min(first.len()).min(limit)]))),
     })
 }
 

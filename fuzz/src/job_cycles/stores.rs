@@ -167,7 +167,8 @@ fn remove_all(directory: &VolumeDirectory<'_>, name: &str) -> io::Result<()> {
             other => other,
         };
     };
-    let names: Vec<String> = below.iter().map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<_>>()?;
+    let names: Vec<String> =
+        below.iter().map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<_>>()?;
     for name in names.iter().filter(|name| !matches!(&***name, "." | "..")) {
         remove_all(&below, name)?;
     }

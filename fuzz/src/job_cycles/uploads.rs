@@ -91,9 +91,7 @@ fn made(entries: &[Entry]) -> Content {
 /// An archive that is refused.
 pub(super) fn bad(choice: u8, fat: bool) -> Vec<u8> {
     let script = entry("./auto_exec.sh", b'0', b"#!/bin/sh\n");
-    let with = |path: &str, kind, content: &[u8]| {
-        archive_making::tar(&[script.clone(), entry(path, kind, content)], 0)
-    };
+    let with = |path: &str, kind, content: &[u8]| archive_making::tar(&[script.clone(), entry(path, kind, content)], 0);
     let whole = archive_making::gzip(&with("./data", b'0', &[choice; 2000]));
     match choice % 12 {
         0 => whole[..whole.len() - 1 - usize::from(choice) % 30].to_vec(),
