@@ -56,10 +56,10 @@ pub fn check(input: &[u8]) {
 
 /// Arbitrary entries in every format.
 fn entries(source: &mut Unstructured<'_>, rules: &ArchiveRules) -> arbitrary::Result<()> {
-    let (long_names, deflated): (u8, u8) = source.arbitrary()?;
+    let (long_names, deflated, tame): (u8, u8, bool) = source.arbitrary()?;
     let mut entries: Vec<Entry> = Vec::new();
     for _ in 0..source.int_in_range(0..=20)? {
-        entries.push(source.arbitrary()?);
+        entries.push(Entry::any(source, tame)?);
     }
     // Extra headers among the entries belong to those after them: their numbers are no positions.
     let positions = entries.iter().all(|entry| !b"LKgxD".contains(&entry.kind));

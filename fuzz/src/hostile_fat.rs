@@ -107,8 +107,10 @@ fn any_tree(source: &mut Unstructured<'_>) -> arbitrary::Result<Tree> {
         };
         let path = if parent.is_empty() { name } else { format!("{parent}/{name}") };
         if source.ratio(1, 3)? {
-            directories.push(path.clone());
-            tree.entry(path).or_insert(None);
+            // The name may be a file's.
+            if tree.entry(path.clone()).or_insert(None).is_none() {
+                directories.push(path);
+            }
         } else {
             let byte: u8 = source.arbitrary()?;
             let length = source.int_in_range(0..=3000)?;
@@ -189,6 +191,14 @@ fn change(source: &mut Unstructured<'_>, disk: &mut [u8], layout: &Layout, start
     let full: Vec<usize> =
         nonzero_sectors(&disk[..used]).flat_map(|at| at..at + 512).filter(|&at| disk[at] != 0).collect();
     let mut changed = false;
+    // Entries that lead to what another one leads to, with its size.
+    for _ in 0..source.int_in_range(0..=20)? {
+        if source.arbitrary()? && !slots.is_empty() {
+            let (from, to) = (*source.choose(&slots)?, *source.choose(&slots)?);
+            changed |= disk[from + 20..from + 32] != disk[to + 20..to + 32];
+            disk.copy_within(from + 20..from + 32, to + 20);
+        }
+    }
     for _ in 0..source.int_in_range(0..=20)? {
         let at = match source.int_in_range(0..=7)? {
             0 => start + source.int_in_range(0..=95)?,
