@@ -16,7 +16,8 @@ use archive_support::{
 use nlxtp_host::archive::ArchiveReader;
 use nlxtp_host::control::{CancelToken, Control, Progress};
 use nlxtp_host::error::ErrorKind;
-use rextfv_core::archive_rules::RefusalReason;
+use rextfv_core::archive_rules::{ArchiveRules, RefusalReason};
+use rextfv_core::shared_directory::Representation;
 
 fn small_tar() -> Vec<u8> {
     let noise: Vec<u8> = (0..1500_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -210,6 +211,17 @@ fn paths_and_links_that_leave_are_refused() {
     let error = failure(&archive, &rules());
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert_eq!(error.refusals().unwrap().count(), 4, "{error}");
+}
+
+#[test]
+fn names_that_fat_takes_for_the_same_are_refused() {
+    let archive = tar_of(&[(tar_header("Größe", b'0', 0), b""), (tar_header("GRÖßE", b'0', 0), b"")]);
+    // For a disk.
+    keep_seed("case-collision", AS_IT_STANDS | 1, &archive);
+    let fat = ArchiveRules { representation: Representation::Fat, ..rules() };
+    let error = failure(&archive, &fat);
+    assert!(matches!(error.refusals().unwrap().listed[0].reason, RefusalReason::CaseCollision(_)), "{error}");
+    extract(&archive).unwrap();
 }
 
 /// Packs the beginning of an archive, and zeros after it that unpack to this many gibibytes.
