@@ -114,7 +114,8 @@ fn any_tree(source: &mut Unstructured<'_>) -> arbitrary::Result<Tree> {
         } else {
             let byte: u8 = source.arbitrary()?;
             // Some so large that few of them, on the same clusters, are more than the disk.
-            let length = source.int_in_range(0..=if source.ratio(1, 8)? { 30_000 } else { 3000 })?;
+            let longest = if source.ratio(1, 8)? { 30_000 } else { 3000 };
+            let length = source.int_in_range(0..=longest)?;
             tree.entry(path).or_insert_with(|| Some((0..length).map(|n| (n as u8).wrapping_mul(byte)).collect()));
         }
     }
