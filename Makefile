@@ -9,21 +9,22 @@ export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
 # End-to-end tests make namespaces and devices: root runs them.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),env,sudo -E)
 
-.PHONY: help demo test build guest check unit e2e bench
+.PHONY: help demo test build guest check unit fuzz-check e2e fuzz seeds bench
 
 help:
 	@echo 'make demo    see an archive go into guests, run there, and its results come back'
 	@echo 'make test    run every check and every test there is'
 	@echo 'make build   build the command nlxtp and the static guest program'
 	@echo 'make bench   print how fast the operations are, beside what people use'
-	@echo 'Parts of make test: check (lints, documents), unit, e2e (real guests)'
+	@echo 'make fuzz    fuzz for SECONDS=60 each target, or TARGET=one; make seeds writes its seeds'
+	@echo 'Parts of make test: check (lints, documents), unit, fuzz-check, e2e (real guests)'
 
 demo:
 	@scripts/setup.sh demo
 	@$(MAKE) --no-print-directory build
 	@scripts/demo.sh
 
-test: check unit e2e
+test: check unit fuzz-check e2e
 	@echo 'All checks and tests have passed.'
 
 build: guest
@@ -40,6 +41,8 @@ check:
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	cargo clippy -p rextfv-core --no-default-features -- -D warnings
 	cargo clippy -p nlxtp-host --no-default-features -- -D warnings
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo clippy --manifest-path fuzz/Cargo.toml --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
 	cargo build --profile guest -p rextfv-core --no-default-features --example no_std
 	scripts/check-documents.sh
@@ -51,11 +54,28 @@ unit:
 	scripts/setup.sh test
 	cargo test --workspace --exclude nlxtp-e2e --all-features -- --include-ignored
 
+# All seeds, and each target for half a minute.
+fuzz-check:
+	scripts/setup.sh test
+	scripts/fuzz.sh check
+
 e2e: build
 	scripts/setup.sh test
 	scripts/guest-boot.sh
 	scripts/guest-root.sh
 	cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --include-ignored --test-threads=1
+
+SECONDS := 60
+fuzz:
+	scripts/setup.sh test
+	scripts/fuzz.sh run $(SECONDS) $(TARGET)
+
+# The unit tests that have seeds for the fuzz targets write them, instead of comparing them.
+seeds: export NLXTP_WRITE_SEEDS = 1
+seeds:
+	cargo test -p rextfv-core --lib --test golden_vectors
+	cargo test -p nlxtp-guest --lib
+	cargo test -p nlxtp-host --test archive_formats --test archive_hostile --test fat_hostile --test node
 
 bench: build
 	scripts/setup.sh test

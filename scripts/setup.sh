@@ -22,6 +22,7 @@ xz xz-utils
 qemu-system-x86_64 qemu-system-x86
 '
 test_tools='
+c++ g++
 busybox busybox-static
 dash dash
 debootstrap debootstrap

@@ -188,7 +188,6 @@ impl Config {
     /// Every key with its value, as [`set`](Self::set) takes them.
     pub fn pairs(&self) -> [(&'static str, String); 12] {
         let path = |path: &Path| path.display().to_string();
-        let seconds = |duration: Duration| duration.as_secs_f64().to_string();
         let modules: Vec<String> = self.modules.iter().map(|module| path(module)).collect();
         let mode = match self.mode {
             Mode::Never => "0",
@@ -202,14 +201,14 @@ impl Config {
         [
             ("nlxtp_dir", path(&self.dir)),
             ("nlxtp_mode", mode.to_owned()),
-            ("nlxtp_mon_check_interval", seconds(self.heartbeat)),
-            ("nlxtp_daemon_check_interval", seconds(self.poll_interval)),
-            ("nlxtp_settle", seconds(self.settle)),
+            ("nlxtp_mon_check_interval", in_seconds(self.heartbeat)),
+            ("nlxtp_daemon_check_interval", in_seconds(self.poll_interval)),
+            ("nlxtp_settle", in_seconds(self.settle)),
             ("nlxtp_watch", noticing.to_owned()),
             ("nlxtp_output_limit", self.output_limit.to_string()),
             ("nlxtp_tomato_status", u8::from(self.tomato_status).to_string()),
-            ("nlxtp_grace", seconds(self.grace)),
-            ("nlxtp_run_timeout", seconds(self.run_timeout.unwrap_or_default())),
+            ("nlxtp_grace", in_seconds(self.grace)),
+            ("nlxtp_run_timeout", in_seconds(self.run_timeout.unwrap_or_default())),
             ("nlxtp_device", self.device.as_deref().map_or_else(String::new, path)),
             ("nlxtp_modules", modules.join(" ")),
         ]
@@ -256,6 +255,12 @@ fn seconds(value: &str, range_ms: std::ops::RangeInclusive<u64>) -> Result<Durat
         let bound = |ms: &u64| Duration::from_millis(*ms).as_secs_f64();
         format!("a number of seconds from {} to {}", bound(range_ms.start()), bound(range_ms.end()))
     })
+}
+
+/// A time as [`seconds`] reads it: floating point would add digits of its own.
+fn in_seconds(time: Duration) -> String {
+    let text = format!("{}.{:03}", time.as_secs(), time.subsec_millis());
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

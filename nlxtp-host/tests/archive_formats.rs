@@ -1,6 +1,8 @@
 //! Archives as people's tools make them, read by us.
 
 mod archive_support;
+#[path = "../../fuzz/seed.rs"]
+mod seed;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -165,6 +167,7 @@ fn old_and_odd_types() {
         // POSIX: a directory's size tells no content.
         (tar_header("dir", b'5', 5000), b""),
     ]);
+    seed::keep("archive_entries", "odd-types", &[&[0], &archive[..]].concat());
     let made = extract(&archive).unwrap();
     assert_eq!(*made.get("old"), Made::Directory);
     assert_eq!(*made.get("old/file"), Made::File(b"ab".to_vec()));
@@ -201,14 +204,14 @@ fn compressed_but_no_tar() {
     assert_fails(&[0; 10_240], &["zeros"]);
 }
 
-fn zip_of(method: zip::CompressionMethod) -> Vec<u8> {
+fn zip_of(method: zip::CompressionMethod, data: usize) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = || zip::write::SimpleFileOptions::default().compression_method(method);
     writer.add_directory("sub", options().unix_permissions(0o750)).unwrap();
     writer.start_file("auto_exec.sh", options().unix_permissions(0o700)).unwrap();
     writer.write_all(b"#!/bin/sh\n").unwrap();
     writer.start_file("sub/data", options()).unwrap();
-    writer.write_all(&[9; 100_000]).unwrap();
+    writer.write_all(&vec![9; data]).unwrap();
     writer.start_file("sub/a\\b", options().large_file(true)).unwrap();
     writer.write_all(b"backslash").unwrap();
     writer.add_symlink("sub/link", "data", options()).unwrap();
@@ -218,7 +221,7 @@ fn zip_of(method: zip::CompressionMethod) -> Vec<u8> {
 #[test]
 fn zip_is_read() {
     for method in [zip::CompressionMethod::Stored, zip::CompressionMethod::Deflated] {
-        let made = extract(&zip_of(method)).unwrap();
+        let made = extract(&zip_of(method, 100_000)).unwrap();
         assert_eq!(*made.get("sub"), Made::Directory);
         assert_eq!(made.attributes("sub").0, 0o750);
         assert_eq!(*made.get("auto_exec.sh"), Made::File(b"#!/bin/sh\n".to_vec()));
@@ -228,13 +231,18 @@ fn zip_is_read() {
         assert_eq!(*made.get("sub/link"), Made::Symlink(b"data".to_vec()));
         assert_eq!(made.made.len(), 5);
     }
+    let small = zip_of(zip::CompressionMethod::Stored, 100);
+    // For every target and with every policy.
+    for choice in 0..8 {
+        seed::keep("archive_entries", &format!("zip-{choice}"), &[&[choice], &small[..]].concat());
+    }
     let empty = zip::ZipWriter::new(Cursor::new(Vec::new())).finish().unwrap().into_inner();
     assert!(extract(&empty).unwrap().made.is_empty());
 }
 
 #[test]
 fn zip_contradictions_are_corrupt() {
-    let archive = zip_of(zip::CompressionMethod::Deflated);
+    let archive = zip_of(zip::CompressionMethod::Deflated, 100_000);
     assert_fails(&archive[..archive.len() - 1], &["truncated", "directory"]);
     assert_fails(&[&archive[..4], &archive[..]].concat(), &["corrupt", "directory"]);
     let second = archive.windows(4).enumerate().filter(|(_, bytes)| bytes == b"PK\x03\x04").nth(1).unwrap().0;
@@ -274,7 +282,7 @@ fn zip_names_that_stand_twice_are_refused() {
 
 #[test]
 fn zip_encryption_and_methods_are_named() {
-    let mut archive = zip_of(zip::CompressionMethod::Stored);
+    let mut archive = zip_of(zip::CompressionMethod::Stored, 100_000);
     let heads: Vec<_> = (0..archive.len() - 4).filter(|&at| &archive[at..at + 4] == b"PK\x01\x02").collect();
     for &at in &heads {
         archive[at + 8] |= 1;
@@ -283,7 +291,7 @@ fn zip_encryption_and_methods_are_named() {
     assert_eq!(error.refusals().unwrap().count(), heads.len() as u64);
     assert!(error.refusals().unwrap().listed.iter().all(|refusal| refusal.reason == RefusalReason::Encrypted));
 
-    let mut archive = zip_of(zip::CompressionMethod::Stored);
+    let mut archive = zip_of(zip::CompressionMethod::Stored, 100_000);
     for at in 0..archive.len() - 4 {
         match &archive[at..at + 4] {
             b"PK\x01\x02" => archive[at + 10] = 14,

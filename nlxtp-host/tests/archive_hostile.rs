@@ -1,6 +1,8 @@
 //! Archives that are damaged, or made to harm.
 
 mod archive_support;
+#[path = "../../fuzz/seed.rs"]
+mod seed;
 
 use std::cell::Cell;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
@@ -14,7 +16,8 @@ use archive_support::{
 use nlxtp_host::archive::ArchiveReader;
 use nlxtp_host::control::{CancelToken, Control, Progress};
 use nlxtp_host::error::ErrorKind;
-use rextfv_core::archive_rules::RefusalReason;
+use rextfv_core::archive_rules::{ArchiveRules, RefusalReason};
+use rextfv_core::shared_directory::Representation;
 
 fn small_tar() -> Vec<u8> {
     let noise: Vec<u8> = (0..1500_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -36,6 +39,17 @@ fn small_zip() -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
+/// What the first byte of a seed says of the rest: an archive, a tar whose checksums are to be put
+/// right, or a tar that is to be compressed. (How compressors do that differs between machines.)
+const AS_IT_STANDS: u8 = 0;
+const MENDED: u8 = 2 << 3;
+const GZIPPED: u8 = 3 << 3;
+const ZSTD: u8 = 4 << 3;
+
+fn keep_seed(name: &str, how: u8, archive: &[u8]) {
+    seed::keep("archive_entries", name, &[&[how], archive].concat());
+}
+
 #[test]
 fn a_truncated_archive_is_never_taken_for_whole() {
     let tar = small_tar();
@@ -47,6 +61,9 @@ fn a_truncated_archive_is_never_taken_for_whole() {
             Ok(made) => assert!(made == whole && length >= content_end + 512, "{length}"),
             Err(error) => assert_eq!(error.kind(), ErrorKind::BadArchive, "{length}: {error}"),
         }
+    }
+    for (name, how) in [("tar", AS_IT_STANDS), ("mended-tar", MENDED), ("tar-gz", GZIPPED), ("tar-zst", ZSTD)] {
+        keep_seed(name, how, &tar);
     }
     let zst = zstd::encode_all(&tar[..], 3).unwrap();
     for archive in [gzip(&tar), zst, small_zip()] {
@@ -162,6 +179,15 @@ fn extended_headers_are_checked() {
     assert_fails(&with(b'x', &pax("path=nul\0nul")), &["NUL"]);
     assert_fails(&with(b'L', b"/etc/passwd\0"), &["/etc/passwd", "absolute"]);
     assert_fails(&with(b'x', &pax("size=999999")), &["truncated", "\"x\""]);
+    for (name, kind, content) in [
+        ("pax-path", b'x', pax("path=a\nb")),
+        ("pax-size", b'x', pax("size=1")),
+        ("pax-time", b'x', pax("mtime=-1.5")),
+        ("pax-global", b'g', pax("comment=git")),
+        ("long-name", b'L', [&[b'n'; 150][..], b"\0"].concat()),
+    ] {
+        keep_seed(name, MENDED, &with(kind, &content));
+    }
     assert_eq!(*extract(&with(b'g', &pax("comment=git"))).unwrap().get("x"), Made::File(b"y".to_vec()));
     assert_eq!(*extract(&with(b'x', &pax("path=a\nb"))).unwrap().get("a\nb"), Made::File(b"y".to_vec()));
     let lone = tar_of(&[file(), (tar_header("long", b'L', 2), b"z\0")]);
@@ -181,9 +207,21 @@ fn paths_and_links_that_leave_are_refused() {
         (tar_header("./same", b'0', 0), b""),
         (link, b""),
     ]);
+    keep_seed("leaving", MENDED, &archive);
     let error = failure(&archive, &rules());
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert_eq!(error.refusals().unwrap().count(), 4, "{error}");
+}
+
+#[test]
+fn names_that_fat_takes_for_the_same_are_refused() {
+    let archive = tar_of(&[(tar_header("Größe", b'0', 0), b""), (tar_header("GRÖßE", b'0', 0), b"")]);
+    // For a disk.
+    keep_seed("case-collision", AS_IT_STANDS | 1, &archive);
+    let fat = ArchiveRules { representation: Representation::Fat, ..rules() };
+    let error = failure(&archive, &fat);
+    assert!(matches!(error.refusals().unwrap().listed[0].reason, RefusalReason::CaseCollision(_)), "{error}");
+    extract(&archive).unwrap();
 }
 
 /// Packs the beginning of an archive, and zeros after it that unpack to this many gibibytes.

@@ -2,6 +2,8 @@
 //! is not is told, and neither costs more than the volume justifies.
 
 mod fat_support;
+#[path = "../../fuzz/seed.rs"]
+mod seed;
 
 use fat_support::forge::*;
 use nlxtp_host::fat::{Damage, FatError, FatType, FatVolume, NameProblem, ReadLimits, WalkItem, locate};
@@ -18,6 +20,12 @@ fn forge(kind: FatType, slots: &[Slot]) -> Forge {
 
 fn good(seen: &Seen) {
     assert_eq!(seen.tree["GOOD"].as_deref(), Some(&b"good"[..]));
+}
+
+/// Keeps an attack for the fuzz target, too.
+fn keep(attack: &str, number: u32, forge: &Forge) {
+    let kind = forge.kind.bits();
+    seed::keep("hostile_fat", &format!("{attack}-{number:x}-fat{kind}"), &forge.seed());
 }
 
 const X: &[u8; 11] = b"X          ";
@@ -44,7 +52,9 @@ fn first_clusters_that_cannot_be() {
     for kind in KINDS {
         let last = last(&Forge::new(kind));
         for cluster in [0, 1, last + 1, bad(kind) - 1, bad(kind), END & (bad(kind) | 0xF)] {
-            let seen = forge(kind, &[file(X, cluster, 1), directory(D, cluster)]).look();
+            let forge = forge(kind, &[file(X, cluster, 1), directory(D, cluster)]);
+            keep("first-cluster", cluster, &forge);
+            let seen = forge.look();
             good(&seen);
             let damage = Damage::OutOfRange { cluster };
             assert_eq!(seen.damaged(), [("D", damage), ("X", damage)], "{kind:?}");
@@ -84,6 +94,7 @@ fn files_whose_chains_are_wrong() {
             let mut forge = forge(kind, &[file(X, 20, 51_200)]);
             forge.chain(&[20, 21, 22]);
             forge.link(22, link);
+            keep("file-chain", link, &forge);
             let seen = forge.look();
             good(&seen);
             assert_eq!(seen.damaged(), [("X", damage)], "{kind:?}, {link:#x}");
@@ -119,6 +130,7 @@ fn directories_whose_chains_are_wrong() {
             forge.link(21, link);
             forge.link(25, END);
             forge.slots(25, &full[..3]);
+            keep("directory-chain", link, &forge);
             let seen = forge.look();
             good(&seen);
             // Nothing of it is shown, and the next one is.

@@ -1,6 +1,8 @@
 //! The operations of a node, from an archive to a result, on every kind of shared directory.
 
 mod archives;
+#[path = "../../fuzz/seed.rs"]
+mod seed;
 mod stores;
 
 use std::fs::{self, File};
@@ -72,9 +74,18 @@ fn stores() -> Vec<Box<dyn Store>> {
     ]
 }
 
+/// Keeps steps like a test's as a seed of the fuzz target, which numbers the stores otherwise.
+fn keep_seed(name: &str, store: usize, steps: &[(u8, u8)]) {
+    let mut bytes = vec![[2, 3, 0, 1][store]];
+    steps.iter().for_each(|(letter, number)| bytes.extend_from_slice(&[*letter, *number]));
+    seed::keep("job_cycles", &format!("{name}-{store}"), &bytes);
+}
+
 #[test]
 fn the_whole_cycle() {
-    for store in stores() {
+    for (kind, store) in stores().into_iter().enumerate() {
+        keep_seed("whole-cycle", kind, &[(b'Q', 0), (b'U', 2), (b'C', 0), (b'R', 4), (b'Q', 0), (b'W', 0), (b'R', 9)]);
+        keep_seed("downloaded-and-again", kind, &[(b'U', 2), (b'R', 9), (b'Q', 0), (b'D', 1), (b'U', 8), (b'Q', 0)]);
         let mut node = Node::from_boxed(store.open());
         let report = node.status().unwrap();
         assert_eq!((report.state, report.reason.as_deref()), (State::NotStarted, Some("nothing was uploaded here")));
@@ -142,7 +153,8 @@ fn an_archive_without_a_start_script_is_taken_and_not_started() {
 
 #[test]
 fn tomatos_guests_are_understood() {
-    for store in stores() {
+    for (kind, store) in stores().into_iter().enumerate() {
+        keep_seed("tomato", kind, &[(b'U', 0), (b'L', 3), (b'L', 0), (b'Q', 0), (b'L', 2), (b'L', 1), (b'Q', 0)]);
         let mut node = Node::from_boxed(store.open());
         node.upload(&mut archive(&[SCRIPT]), &Control::none()).unwrap();
         store.guest_writes("exec_status/out", b"hello\n");
@@ -172,7 +184,8 @@ fn a_disk_is_not_touched_while_its_guest_is_on() {
             panic!("not even the archive is looked at")
         }
     }
-    for store in stores() {
+    for (kind, store) in stores().into_iter().enumerate() {
+        keep_seed("guest-on", kind, &[(b'P', 2), (b'U', 0), (b'P', 1), (b'U', 0), (b'Q', 0)]);
         let mut node = Node::from_boxed(store.open()).with_power(KnownPower(PowerState::On));
         if store.directory().sharing() == Sharing::TakingTurns {
             let error = node.upload(&mut Forbidden, &Control::none()).unwrap_err();
@@ -240,7 +253,8 @@ fn the_monitor_is_invoked_only_in_a_guest_that_is_on() {
 
 #[test]
 fn a_bad_archive_leaves_everything_as_it_was() {
-    for store in stores() {
+    for (kind, store) in stores().into_iter().enumerate() {
+        keep_seed("bad-archives", kind, &[(b'U', 6), (b'B', 0), (b'B', 2), (b'F', 3), (b'U', 0), (b'K', 4), (b'U', 1)]);
         let mut node = Node::from_boxed(store.open());
         node.upload(&mut archive(&[SCRIPT, ("old", b"old")]), &Control::none()).unwrap();
         let mut before = Vec::new();

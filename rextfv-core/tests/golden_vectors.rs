@@ -9,6 +9,9 @@ use rextfv_core::status::{Ending, RunState, Status, Truncated};
 use rextfv_core::status_codec::{decode, encode};
 use serde_json::Value;
 
+#[path = "../../fuzz/seed.rs"]
+mod seed;
+
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")
 }
@@ -57,6 +60,7 @@ fn each_is_decoded_as_catalogued() {
     let vectors = vectors();
     assert!(vectors.len() >= 15);
     for vector in &vectors {
+        seed::keep("status_file", vector["file"].as_str().unwrap(), &content(vector));
         let decoded = decode(&content(vector));
         match vector["damage"].as_str() {
             Some(damage) => assert_eq!(format!("{:?}", decoded.unwrap_err()), damage, "{vector}"),

@@ -1,5 +1,8 @@
 use super::*;
 
+#[path = "../../../fuzz/seed.rs"]
+mod seed;
+
 fn problems(text: &str) -> Vec<String> {
     Config::parse(text, "f").unwrap_err().problems
 }
@@ -8,6 +11,7 @@ fn problems(text: &str) -> Vec<String> {
 fn tomatos_configuration_is_understood() {
     let text = "# nlXTP\nnlxtp_dir=\"/mnt/nlXTP\"\nnlxtp_mode=1\nnlxtp_mon_check_interval=2\n\
                 nlxtp_daemon_check_interval=30\nnlxtp_mon_command='nlXTP_mon --background'\n";
+    seed::keep("guest_config", "tomato", text.as_bytes());
     let (config, warnings) = Config::parse(text, "f").unwrap();
     assert_eq!(config.mode, Mode::Once);
     assert_eq!(config.heartbeat, Duration::from_secs(2));
@@ -17,6 +21,7 @@ fn tomatos_configuration_is_understood() {
 
 #[test]
 fn a_problem_names_file_line_key_and_what_is_allowed() {
+    seed::keep("guest_config", "problems", b"nlxtp_mode=x\nnlxtp_grace=-1\nfoo\nnlxtp_dir=mnt\nk=\"a \\\"b\\\"\n");
     assert_eq!(problems("\nnlxtp_mode=3"), ["f, line 2: nlxtp_mode is \"3\"; allowed is 0 or 1 or 2"]);
     assert_eq!(
         problems("nlxtp_mon_check_interval=0"),
@@ -49,13 +54,18 @@ fn the_text_form_gives_the_same_again() {
         dir: PathBuf::from("/a b/it's"),
         mode: Mode::Once,
         heartbeat: Duration::from_millis(1250),
+        // As a floating-point number, this one has more than three decimals.
+        grace: Duration::from_millis(2671),
+        run_timeout: Some(Duration::from_millis(3_600_000)),
         noticing: Noticing::Poll,
         tomato_status: false,
         device: Some(PathBuf::from("/dev/vdb1")),
-        modules: vec![PathBuf::from("/lib/a.ko"), PathBuf::from("/lib/b.ko")],
+        modules: vec![PathBuf::from("/lib/a.ko"), PathBuf::from("/it's/b.ko")],
         ..Config::default()
     };
+    seed::keep("guest_config", "everything", config.to_text().as_bytes());
     assert_eq!(Config::parse(&config.to_text(), "f").unwrap(), (config, Vec::new()));
+    seed::keep("guest_config", "default", Config::default().to_text().as_bytes());
     assert_eq!(Config::parse(&Config::default().to_text(), "f").unwrap().0, Config::default());
 }
 

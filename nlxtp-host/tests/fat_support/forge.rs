@@ -56,6 +56,18 @@ impl Forge {
         forge
     }
 
+    /// The volume as a seed of the fuzz target for disks: its length in sectors, then what is not zero.
+    pub fn seed(&self) -> Vec<u8> {
+        let mut seed = vec![0];
+        seed.extend_from_slice(&u32::try_from(self.bytes.len() / CLUSTER).unwrap().to_le_bytes());
+        for (nth, part) in self.bytes.chunks(64).enumerate().filter(|(_, part)| part.iter().any(|byte| *byte != 0)) {
+            seed.extend_from_slice(&u32::try_from(nth * 64).unwrap().to_le_bytes());
+            seed.extend_from_slice(&64_u16.to_le_bytes());
+            seed.extend_from_slice(part);
+        }
+        seed
+    }
+
     pub fn put(&mut self, at: usize, bytes: &[u8]) {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }

@@ -4,6 +4,9 @@ use crate::status::{Ending, RunState, Truncated};
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
+#[path = "../../../fuzz/seed.rs"]
+mod seed;
+
 /// A shared directory that is nothing but named bytes. A file that holds [`TORN`] cannot be read.
 #[derive(Default)]
 struct Files(BTreeMap<&'static str, Vec<u8>>);
@@ -143,13 +146,37 @@ fn tomatos_files_are_understood() {
         Reading::Tomato(TomatoStatus { running_info, done, custom: custom.map(<[u8]>::to_vec) })
     };
     let out = (tomato::OUT, &b"hello"[..]);
-    assert_eq!(read(&[out, (tomato::RUNNING, b"1425000000\n")]), tomato(Some(1_425_000_000), false, None));
-    // Neither `running` nor `done`: just begun, or just about to end.
-    assert_eq!(read(&[out]), tomato(None, false, None));
-    assert_eq!(read(&[out, (layout::CUSTOM, b"50%")]), tomato(None, false, Some(b"50%")));
-    assert_eq!(read(&[out, (tomato::DONE, b""), (layout::CUSTOM, b"ok")]), tomato(None, true, Some(b"ok")));
-    // Being rewritten at this moment.
-    assert_eq!(read(&[out, (tomato::RUNNING, b"")]), tomato(None, false, None));
+    let cases: [(&[(&'static str, &[u8])], Reading); 5] = [
+        (&[out, (tomato::RUNNING, b"1425000000\n")], tomato(Some(1_425_000_000), false, None)),
+        // Neither `running` nor `done`: just begun, or just about to end.
+        (&[out], tomato(None, false, None)),
+        (&[out, (layout::CUSTOM, b"50%")], tomato(None, false, Some(b"50%"))),
+        (&[out, (tomato::DONE, b""), (layout::CUSTOM, b"ok")], tomato(None, true, Some(b"ok"))),
+        // Being rewritten at this moment.
+        (&[out, (tomato::RUNNING, b"")], tomato(None, false, None)),
+    ];
+    // One state after the other, gone through at every second look.
+    let mut changing = alloc::vec![0xaa; 8];
+    for (number, (files, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(read(files), expected, "case {number}");
+        let state = tomato_seed(files);
+        changing.extend_from_slice(&state);
+        seed::keep("tomato_dialect", &alloc::format!("case-{number}"), &[&[0; 8], &state[..]].concat());
+    }
+    seed::keep("tomato_dialect", "changing", &changing);
+}
+
+/// Files as the fuzz target takes them: which there are, then the content of those that say something.
+fn tomato_seed(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let content = |name| files.iter().find(|(file, _)| *file == name).map(|(_, content)| *content);
+    let names = [tomato::RUNNING, tomato::DONE, layout::CUSTOM, tomato::OUT];
+    let flags = names.iter().rev().fold(0, |flags, name| flags << 1 | u8::from(content(*name).is_some()));
+    let mut seed = vec![flags];
+    for content in [tomato::RUNNING, layout::CUSTOM].into_iter().filter_map(content) {
+        seed.extend_from_slice(&u16::try_from(content.len()).unwrap().to_le_bytes());
+        seed.extend_from_slice(content);
+    }
+    seed
 }
 
 #[test]

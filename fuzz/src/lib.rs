@@ -1,0 +1,21 @@
+//! The fuzz targets of nlXTP. Each module checks one input against an oracle of its own and panics
+//! where what is fuzzed and the oracle disagree; `fuzz_targets/` only hands the inputs over.
+//!
+//! - [`status_file`]: status records and slots.
+//! - [`tomato_dialect`]: the status files of ToMaTo's guest modules, also while they change.
+//! - [`archive_entries`]: archives, from their bytes to what is extracted.
+//! - [`hostile_fat`]: disks, from their bytes to what is read of them.
+//! - [`job_cycles`]: whole uploads, runs and downloads, with failures in between.
+//! - [`guest_config`]: the guest's configuration.
+
+pub mod archive_entries;
+mod archive_making;
+mod archive_oracle;
+mod changing_files;
+pub mod guest_config;
+pub mod hostile_fat;
+pub mod job_cycles;
+mod scratch;
+pub mod status_file;
+pub mod tomato_dialect;
+mod walked;
