@@ -28,6 +28,7 @@ debootstrap debootstrap
 mkfs.vfat dosfstools
 fsck.vfat dosfstools
 mcopy mtools
+pigz pigz
 sfdisk fdisk
 unshare util-linux
 nsenter util-linux

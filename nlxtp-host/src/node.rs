@@ -19,7 +19,7 @@ use rextfv_core::status::{Ending, RunState, Truncated};
 use rextfv_core::status_reader::{Found, Reading, SlotProblem, read_status};
 use rextfv_core::tomato;
 
-use crate::archive::{ArchiveReader, OutputFormat, Packer};
+use crate::archive::{ArchiveReader, OutputFormat, Packer, default_threads};
 use crate::control::{Control, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::KnownPower;
@@ -64,6 +64,7 @@ pub struct Node {
     clock: HostClock,
     limits: Limits,
     links: LinkPolicy,
+    threads: usize,
     liveness: LivenessRules,
     memory: Option<Memory>,
 }
@@ -83,6 +84,7 @@ impl Node {
             clock: HostClock::new(),
             limits: Limits::DEFAULT,
             links: LinkPolicy::Refuse,
+            threads: default_threads(),
             liveness: LivenessRules::default(),
             memory: None,
         }
@@ -113,6 +115,14 @@ impl Node {
     #[must_use]
     pub fn with_links(mut self, links: LinkPolicy) -> Self {
         self.links = links;
+        self
+    }
+
+    /// The same with another number of threads that compress a download, see
+    /// [`Packer::with_threads`].
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
         self
     }
 
@@ -321,7 +331,7 @@ impl Node {
         control: &Control<'_>,
     ) -> Result<DownloadReport> {
         let mut view = self.directory.view()?;
-        let mut packer = Packer::new(format, archive, control)?.with_limits(self.limits);
+        let mut packer = Packer::with_threads(format, archive, control, self.threads)?.with_limits(self.limits);
         view.walk(&mut packer)?;
         packer.finish()
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use nlxtp_host::archive::OutputFormat;
+use nlxtp_host::archive::{OutputFormat, default_threads};
 use nlxtp_host::error::{Error, ErrorKind};
 use rextfv_core::entry_path::displayable;
 use rextfv_core::operations::DownloadReport;
@@ -44,6 +44,9 @@ pub struct Download {
     /// How hard to compress: tar.gz from 0 to 9 [default: 6], tar.zst from 1 to 22 [default: 3]
     #[arg(long, value_name = "NUMBER")]
     level: Option<u8>,
+    /// How many threads compress [default: as many as there are cores, at most 8]
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<usize>,
     /// Replace an existing file
     #[arg(long)]
     force: bool,
@@ -81,7 +84,8 @@ impl Download {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let format = self.output_format().map_err(|error| Failure::archive(error, &self.archive))?;
         let control = session.control(self.timeout);
-        let node = &mut open_node(&self.target, self.limits.limits())?;
+        let threads = self.threads.unwrap_or_else(default_threads);
+        let node = &mut open_node(&self.target, self.limits.limits())?.with_threads(threads);
         self.check_apart().map_err(|error| Failure::archive(error, &self.archive))?;
         let mut archive = NewArchive::create(&self.archive, self.force)?;
         let meter = Meter::new();
