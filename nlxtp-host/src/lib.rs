@@ -16,6 +16,7 @@
 
 pub mod archive;
 pub mod control;
+pub mod download;
 pub mod error;
 pub mod fat;
 pub mod guest;

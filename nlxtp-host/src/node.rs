@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Seek, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy};
 use rextfv_core::entry_path::{EntryPath, displayable};
@@ -314,7 +314,7 @@ impl Node {
             // Not before: a run that has ended is told even where no time is given.
             control.check()?;
             last = Some(report);
-            sleep(pause, control)?;
+            control.sleep(pause)?;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
@@ -400,20 +400,6 @@ fn invoke_failed(error: Error) -> Error {
 fn differs(last: &StatusReport, now: &StatusReport) -> bool {
     let news = |report: &StatusReport| StatusReport { sequence: None, attempts: 0, ..report.clone() };
     news(last) != news(now)
-}
-
-fn sleep(time: Duration, control: &Control<'_>) -> Result<()> {
-    let end = Instant::now() + time;
-    let end = control.deadline().map_or(end, |deadline| end.min(deadline));
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return control.check();
-        }
-        // In slices, so that a cancellation is noticed.
-        std::thread::sleep(left.min(Duration::from_millis(50)));
-        control.check()?;
-    }
 }
 
 /// The operations without deadline, cancellation and progress; archives as tar.gz.

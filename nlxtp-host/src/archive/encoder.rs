@@ -108,11 +108,13 @@ impl<W: Write> Drop for Encoder<W> {
     }
 }
 
-/// Its own threads do the work, one at least: without any, it would make other bytes.
+/// Its own threads do the work, one at least: without any, it would make other bytes. Each takes more
+/// memory than one of gzip's.
 fn zstd<S: Write>(sink: S, level: i32, threads: usize) -> io::Result<zstd::Encoder<'static, S>> {
     let mut encoder = zstd::Encoder::new(sink, level)?;
     encoder.include_checksum(true)?;
-    encoder.multithread(u32::try_from(threads).unwrap_or(u32::MAX).clamp(1, 64))?;
+    encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(2 << 20))?;
+    encoder.multithread(threads.clamp(1, 3) as u32)?;
     Ok(encoder)
 }
 

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use nlxtp_host::archive::{OutputFormat, default_threads};
+use nlxtp_host::download::until_settled;
 use nlxtp_host::error::{Error, ErrorKind};
 use rextfv_core::entry_path::displayable;
 use rextfv_core::operations::DownloadReport;
+use rextfv_core::retry::RetryPolicy;
 use rextfv_core::shared_directory::MayRetry;
 use serde::Serialize;
 
@@ -47,6 +49,9 @@ pub struct Download {
     /// How many threads compress [default: as many as there are cores, at most 8]
     #[arg(long, value_name = "NUMBER")]
     threads: Option<usize>,
+    /// Pack again, so many times at most, until nothing changed while it was packed
+    #[arg(long, value_name = "NUMBER")]
+    retries: Option<u32>,
     /// Replace an existing file
     #[arg(long)]
     force: bool,
@@ -92,7 +97,12 @@ impl Download {
         let control = meter.watch(control);
         let mut fault = None;
         let can_restart = archive.can_restart();
-        let downloaded = session.with_retries(&control, || {
+        if self.retries.is_some() && !can_restart {
+            let error = Error::new(ErrorKind::InvalidInput, "what was written to a pipe cannot be written again")
+                .with_hint("name a file, or leave out --retries");
+            return Err(Failure::archive(error, &self.archive));
+        }
+        let attempt = || {
             let writer =
                 archive.writer().map_err(|error| Error::io("write the archive", error).with_path(&self.archive))?;
             let mut sink = Watched::new(writer);
@@ -104,7 +114,14 @@ impl Download {
                 fault = Some(sink.blame(error, &self.archive, &self.target));
                 Error::new(ErrorKind::Io, "the download failed")
             })
-        });
+        };
+        let downloaded = match self.retries {
+            Some(retries) => {
+                let policy = RetryPolicy { attempts: retries.saturating_add(1), ..RetryPolicy::DOWNLOAD };
+                until_settled(&policy, &control, attempt)
+            }
+            None => session.with_retries(&control, attempt),
+        };
         drop(control);
         drop(meter);
         let (report, attempts) =
