@@ -77,6 +77,7 @@ seeds:
 	cargo test -p nlxtp-guest --lib
 	cargo test -p nlxtp-host --test archive_formats --test archive_hostile --test fat_hostile --test node
 
+# Some 15 minutes. What was measured goes into the document, which git shows then.
 bench: build
-	scripts/setup.sh test
-	cargo bench -p nlxtp-host --bench operations
+	scripts/setup.sh bench
+	cargo bench -p nlxtp-host --bench operations -- --into $(abspath docs/performance.md)

@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh build   a C compiler and linker for cargo
 #   scripts/setup.sh demo    build, and QEMU if it can be had (goes on without it)
+#   scripts/setup.sh bench   what the operations are compared with (goes on without it)
 #   scripts/setup.sh test    everything that `make test` uses; fails if any is missing
 #
 # Quick and silent when all is there: it looks for the commands themselves and asks
@@ -10,7 +11,7 @@
 # sudo. On a system without apt-get it installs nothing and says what is missing.
 set -eu
 
-# Each line: command, Debian package that holds it.
+# Each line: command (or file), Debian package that holds it.
 build_tools='
 cc gcc
 make make
@@ -29,6 +30,7 @@ debootstrap debootstrap
 mkfs.vfat dosfstools
 fsck.vfat dosfstools
 mcopy mtools
+pigz pigz
 sfdisk fdisk
 unshare util-linux
 fallocate util-linux
@@ -45,6 +47,16 @@ xz xz-utils
 shellcheck shellcheck
 '
 
+# The kernel is what libguestfs starts.
+bench_tools='
+mcopy mtools
+pigz pigz
+bash bash
+guestfish libguestfs-tools
+qemu-ga qemu-guest-agent
+/vmlinuz linux-image-amd64
+'
+
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "error: $*"; exit 1; }
 
@@ -54,7 +66,7 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 # missing TABLE: the packages whose commands are not there, each once, on one line.
 missing() {
     printf '%s' "$1" | while read -r command package; do
-        [ -z "$command" ] || command -v "$command" >/dev/null 2>&1 || echo "$package"
+        [ -z "$command" ] || [ -f "$command" ] || command -v "$command" >/dev/null 2>&1 || echo "$package"
     done | sort -u | tr '\n' ' '
 }
 
@@ -129,11 +141,16 @@ case "${1-}" in
         need "$build_tools" 'building'
         want "$demo_tools" 'The demonstration goes on WITHOUT a virtual machine.'
         ;;
+    bench)
+        need_cargo
+        need "$build_tools" 'building'
+        want "$demo_tools$bench_tools" 'The measurements go on WITHOUT it; the table says so.'
+        ;;
     test)
         need_cargo
         need "$build_tools$demo_tools$test_tools" 'testing'
         ;;
     *)
-        fail 'say what for: scripts/setup.sh build|demo|test'
+        fail 'say what for: scripts/setup.sh build|demo|bench|test'
         ;;
 esac

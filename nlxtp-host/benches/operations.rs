@@ -25,10 +25,11 @@ Measures the operations of nlXTP, each in turn with its baseline.
   cargo bench -p nlxtp-host --bench operations -- [OPTIONS] [WORD...]
 
   WORD        only measurements whose name holds one of the words:
-              status upload download start rest memory
-  --quick     3 rounds instead of 7
+              status upload download guestfish growth memory start rest
+  --quick     3 rounds instead of 5, and smaller inputs
   --rounds N  so many rounds
-  --markdown  print the tables as Markdown, for docs/performance.md
+  --markdown  print the tables as Markdown
+  --into FILE put the tables into this document, between its marks
   --dir DIR   work in DIR instead of target/tmp; its file system is what is measured
   --help      this
 
@@ -38,7 +39,9 @@ Environment: NLXTP_GUEST, the static guest program; NLXTP, the command.
 struct Options {
     rounds: usize,
     starts: usize,
+    quick: bool,
     form: Form,
+    into: Option<PathBuf>,
     directory: PathBuf,
     only: Vec<String>,
 }
@@ -47,9 +50,11 @@ impl Options {
     /// `None` where only help is wanted.
     fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<Self>> {
         let mut options = Self {
-            rounds: 7,
+            rounds: 5,
             starts: 20,
+            quick: false,
             form: Form::Text,
+            into: None,
             directory: env!("CARGO_TARGET_TMPDIR").into(),
             only: Vec::new(),
         };
@@ -59,9 +64,10 @@ impl Options {
             match argument.to_str() {
                 // What cargo itself adds.
                 Some("--bench") => {}
-                Some("--quick") => (options.rounds, options.starts) = (3, 5),
+                Some("--quick") => (options.quick, options.rounds, options.starts) = (true, 3, 5),
                 Some("--rounds") => options.rounds = value()?.to_string_lossy().parse::<usize>()?.max(1),
                 Some("--markdown") => options.form = Form::Markdown,
+                Some("--into") => options.into = Some(value()?.into()),
                 Some("--dir") => options.directory = value()?.into(),
                 Some("--help") => return Ok(None),
                 Some(word) if !word.starts_with('-') => options.only.push(word.into()),
@@ -104,8 +110,8 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result {
     if options.wants("status") {
         measurements::status::measure(&fresh, options.rounds, &mut report)?;
     }
-    if ["upload", "download", "memory"].iter().any(|name| options.wants(name)) {
-        let inputs = Inputs::make(fresh.work())?;
+    if ["upload", "download", "guestfish"].iter().any(|name| options.wants(name)) {
+        let inputs = Inputs::make(fresh.work(), options.quick)?;
         for input in inputs.all() {
             if options.wants("upload") {
                 measurements::upload::measure(&fresh, input, options.rounds, &mut report)?;
@@ -114,9 +120,15 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result {
                 measurements::download::measure(&fresh, input, options.rounds, &mut report)?;
             }
         }
-        if options.wants("memory") {
-            measurements::memory::measure(&fresh, &inputs.one, &mut report)?;
+        if options.wants("guestfish") {
+            measurements::upload::beside_guestfish(&fresh, inputs.all(), &mut report)?;
         }
+    }
+    if options.wants("growth") {
+        measurements::growth::measure(&fresh, options.quick, &mut report)?;
+    }
+    if options.wants("memory") {
+        measurements::memory::measure(&fresh, options.quick, &mut report)?;
     }
     if options.wants("start") {
         measurements::start::measure(&fresh, options.starts, &mut report)?;
@@ -125,5 +137,8 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result {
         measurements::rest::measure(&fresh, &mut report)?;
     }
     print!("{}", report.print(options.form));
-    Ok(())
+    match options.into {
+        Some(document) => report.put_into(&document),
+        None => Ok(()),
+    }
 }

@@ -6,11 +6,14 @@
 //! Both stream: memory grows with the number of entries, never with their content.
 //!
 //! Framing and bounds of all formats are read by our own code, since an archive's metadata is where
-//! the attacks are; `flate2` and `zstd` decompress, and the `tar` crate's headers are used in packing.
+//! the attacks are; `flate2` and `zstd` decompress, `libdeflate` and `zstd` compress, and the `tar`
+//! crate's headers are used in packing.
 
+mod deflate_blocks;
 mod encoder;
 pub mod files;
 pub mod format;
+mod gzip_encoder;
 mod member;
 pub mod packer;
 pub mod reader;
@@ -21,5 +24,5 @@ mod zip;
 mod zip_directory;
 
 pub use format::Format;
-pub use packer::{OutputFormat, Packer};
+pub use packer::{OutputFormat, Packer, default_threads};
 pub use reader::ArchiveReader;

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -145,6 +146,24 @@ impl<'a> Control<'a> {
             return Err(Error::new(ErrorKind::TimedOut, "the operation took longer than it was given"));
         }
         Ok(())
+    }
+
+    /// Waits this long, but not past the deadline, and not after a cancellation.
+    ///
+    /// # Errors
+    /// As for [`check`](Self::check).
+    pub fn sleep(&self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        let end = self.deadline.map_or(end, |deadline| end.min(deadline));
+        loop {
+            self.check()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return self.check();
+            }
+            // In slices, so that a cancellation is noticed.
+            thread::sleep(left.min(Duration::from_millis(50)));
+        }
     }
 
     /// Says how far the operation is, and whether it may go on.

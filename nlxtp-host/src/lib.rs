@@ -19,6 +19,7 @@ pub use rextfv_core;
 
 pub mod archive;
 pub mod control;
+pub mod download;
 pub mod error;
 pub mod fat;
 pub mod guest;

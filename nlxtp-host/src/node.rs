@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Seek, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy};
 use rextfv_core::entry_path::{EntryPath, displayable};
@@ -19,7 +19,7 @@ use rextfv_core::status::{Ending, RunState, Truncated};
 use rextfv_core::status_reader::{Found, Reading, SlotProblem, read_status};
 use rextfv_core::tomato;
 
-use crate::archive::{ArchiveReader, OutputFormat, Packer};
+use crate::archive::{ArchiveReader, OutputFormat, Packer, default_threads};
 use crate::control::{Control, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::KnownPower;
@@ -64,6 +64,7 @@ pub struct Node {
     clock: HostClock,
     limits: Limits,
     links: LinkPolicy,
+    threads: usize,
     liveness: LivenessRules,
     memory: Option<Memory>,
 }
@@ -83,6 +84,7 @@ impl Node {
             clock: HostClock::new(),
             limits: Limits::DEFAULT,
             links: LinkPolicy::Refuse,
+            threads: default_threads(),
             liveness: LivenessRules::default(),
             memory: None,
         }
@@ -113,6 +115,14 @@ impl Node {
     #[must_use]
     pub fn with_links(mut self, links: LinkPolicy) -> Self {
         self.links = links;
+        self
+    }
+
+    /// The same with another number of threads that compress a download, see
+    /// [`Packer::with_threads`].
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
         self
     }
 
@@ -304,7 +314,7 @@ impl Node {
             // Not before: a run that has ended is told even where no time is given.
             control.check()?;
             last = Some(report);
-            sleep(pause, control)?;
+            control.sleep(pause)?;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
@@ -321,7 +331,7 @@ impl Node {
         control: &Control<'_>,
     ) -> Result<DownloadReport> {
         let mut view = self.directory.view()?;
-        let mut packer = Packer::new(format, archive, control)?.with_limits(self.limits);
+        let mut packer = Packer::with_threads(format, archive, control, self.threads)?.with_limits(self.limits);
         view.walk(&mut packer)?;
         packer.finish()
     }
@@ -390,20 +400,6 @@ fn invoke_failed(error: Error) -> Error {
 fn differs(last: &StatusReport, now: &StatusReport) -> bool {
     let news = |report: &StatusReport| StatusReport { sequence: None, attempts: 0, ..report.clone() };
     news(last) != news(now)
-}
-
-fn sleep(time: Duration, control: &Control<'_>) -> Result<()> {
-    let end = Instant::now() + time;
-    let end = control.deadline().map_or(end, |deadline| end.min(deadline));
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return control.check();
-        }
-        // In slices, so that a cancellation is noticed.
-        std::thread::sleep(left.min(Duration::from_millis(50)));
-        control.check()?;
-    }
 }
 
 /// The operations without deadline, cancellation and progress; archives as tar.gz.

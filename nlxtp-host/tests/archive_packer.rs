@@ -5,7 +5,7 @@ mod archive_support;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
@@ -131,6 +131,36 @@ fn gnu_tar_restores_every_byte() {
         let listing = String::from_utf8(listing).unwrap();
         assert!(listing.lines().next().unwrap().ends_with(" ./"), "{listing}");
         assert!(listing.lines().all(|line| line.contains(" 0/0 ")), "{listing}");
+    }
+}
+
+#[test]
+#[ignore = "needs busybox and pigz; `make test` runs it"]
+fn every_gunzip_reads_it() {
+    // Lines that repeat, noise, and zeros: more than a megabyte of each.
+    let mut seed = 1_u64;
+    let mut content: Vec<u8> = (0..100_000).flat_map(|line| format!("line {line} of many\n").into_bytes()).collect();
+    content.extend((0..1_500_000).map(|_| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 56) as u8
+    }));
+    content.resize(content.len() + 1_500_000, 0);
+    let tree = BTreeMap::from([(b"large".to_vec(), Made::File(content))]);
+    let (plain, _) = pack_tree(OutputFormat::Tar, &tree);
+    let temporary = tempfile::tempdir().unwrap();
+    for level in 0..=9 {
+        let (archive, _) = pack_tree(OutputFormat::TarGz { level }, &tree);
+        fs::write(temporary.path().join("archive.tar.gz"), &archive).unwrap();
+        for gunzip in [&["gzip", "-dc"][..], &["busybox", "gunzip", "-c"], &["pigz", "-dc"]] {
+            let arguments = [&gunzip[1..], &["archive.tar.gz"]].concat();
+            assert!(run(gunzip[0], &arguments, temporary.path()) == plain, "{gunzip:?}, level {level}");
+        }
+        let listing = run("tar", &["-tzf", "archive.tar.gz"], temporary.path());
+        assert_eq!(listing, b"./\n./large\n");
+        // A reader that knows of one member only has all of it, too.
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&archive[..]).read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == plain);
     }
 }
 

@@ -83,6 +83,12 @@ fn the_format_follows_the_name() {
         assert!(begins, "{name}: {:x?}", &archive[..8]);
         assert_eq!(unpack(&archive)["data/input"], b"old content");
     }
+    for threads in ["0", "1", "3"] {
+        let options = ["f.tar.gz", "--force", "--threads", threads, "--retries", "2", "--json"];
+        assert_eq!(target.call("download", &options).expect(0).json()["attempts"], 1);
+        assert_eq!(unpack(&fs::read(place.path("f.tar.gz")).unwrap())["data/input"], b"old content");
+    }
+    target.call("download", &["-", "--retries", "2"]).expect(2).says(&["--retries"]);
     target.call("download", &["d.tar", "--level", "3"]).expect(2).says(&["tar has no level 3"]);
     target.call("download", &["d.tar.gz", "--level", "10"]).expect(2).says(&["0 to 9"]);
     target.call("download", &["d.tar.gz", "--format", "rar"]).expect(2);

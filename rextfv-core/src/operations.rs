@@ -7,7 +7,7 @@ use crate::archive_rules::Lost;
 use crate::ids::RunId;
 use crate::listing::Listing;
 use crate::liveness::State;
-use crate::shared_directory::LeftOut;
+use crate::shared_directory::{LeftOut, LeftOutReason};
 use crate::status::Truncated;
 
 /// A node that is controlled through RexTFV.
@@ -148,6 +148,14 @@ pub struct DownloadReport {
     pub left_out: Listing<LeftOut>,
 }
 
+impl DownloadReport {
+    /// Whether nothing is known to have changed or vanished while it was packed. (Of what an
+    /// [omission](Listing::omitted) hides, nothing is known.)
+    pub fn is_settled(&self) -> bool {
+        self.changed.is_empty() && self.left_out.listed.iter().all(|left| left.reason != LeftOutReason::Vanished)
+    }
+}
+
 /// A file whose content in the archive is not what the guest wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -170,6 +178,9 @@ pub enum ContentProblem {
     /// It became longer while it was read; what was added is missing.
     #[error("it became longer while it was read; what was added is missing")]
     Longer,
+    /// It was written to while it was read; old and new content may be mixed.
+    #[error("it was written to while it was read; old and new content may be mixed")]
+    Rewritten,
     /// It could not be read to its end; zeros stand for what is missing.
     #[error("it could not be read to its end; zeros stand for what is missing")]
     Unreadable,

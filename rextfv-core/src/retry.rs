@@ -31,6 +31,16 @@ impl RetryPolicy {
         deadline: Duration::from_secs(1),
     };
 
+    /// For a download that is to be of one moment: five attempts, a tenth of a second apart at
+    /// first, and as long as they take.
+    pub const DOWNLOAD: Self = Self {
+        attempts: 5,
+        interval: Duration::from_millis(100),
+        backoff: 2,
+        longest_interval: Duration::from_secs(1),
+        deadline: Duration::MAX,
+    };
+
     /// One attempt.
     pub const NEVER: Self = Self {
         attempts: 1,

@@ -75,6 +75,12 @@ pub trait Content {
     /// # Errors
     /// The bytes could not be had; the stream is of no use then.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error>;
+
+    /// Whether it is known to have been changed since reading began, so that what was read may be
+    /// of different moments.
+    fn was_changed(&self) -> bool {
+        false
+    }
 }
 
 /// Storage that host and guest share.

@@ -48,11 +48,12 @@ pub struct Comparison<'a> {
     input: &'a str,
     contenders: Vec<Contender<'a>>,
     repeat: u32,
+    warmup: bool,
 }
 
 impl<'a> Comparison<'a> {
     pub fn new(operation: &'a str, input: &'a str, ours: Contender<'a>) -> Self {
-        Self { operation, input, contenders: vec![ours], repeat: 1 }
+        Self { operation, input, contenders: vec![ours], repeat: 1, warmup: true }
     }
 
     pub fn against(mut self, baseline: Contender<'a>) -> Self {
@@ -66,11 +67,17 @@ impl<'a> Comparison<'a> {
         self
     }
 
+    /// For what takes minutes.
+    pub fn without_warmup(mut self) -> Self {
+        self.warmup = false;
+        self
+    }
+
     /// Runs all contenders once to warm up, then in turn for so many rounds.
     pub fn measure(mut self, rounds: usize, report: &mut Report) -> Result {
         eprintln!("measuring: {}, {}", self.operation, self.input);
         let mut times: Vec<Vec<Duration>> = vec![Vec::new(); self.contenders.len()];
-        for round in 0..=rounds {
+        for round in usize::from(!self.warmup)..=rounds {
             for (contender, times) in self.contenders.iter_mut().zip(&mut times) {
                 let time = contender
                     .time(self.repeat)

@@ -1,9 +1,16 @@
 //! What was measured, as tables for people.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
+use super::Result;
 use super::machine::Machine;
+
+/// Between these, a document holds the tables.
+const BEGIN: &str = "<!-- measured: make bench -->";
+const END: &str = "<!-- end of what was measured -->";
 
 /// How tables are printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,9 +63,21 @@ impl Report {
             }
         }
         for left_out in &self.left_out {
-            let _ = writeln!(text, "Left out: {left_out}.");
+            let _ = match form {
+                Form::Text => writeln!(text, "NOT MEASURED: {left_out}."),
+                Form::Markdown => writeln!(text, "**Not measured**: {left_out}.\n"),
+            };
         }
         text
+    }
+
+    /// Replaces what an earlier run has left between a document's marks.
+    pub fn put_into(&self, document: &Path) -> Result {
+        let text = fs::read_to_string(document)?;
+        let marks = text.find(BEGIN).map(|at| at + BEGIN.len()).zip(text.find(END));
+        let (begin, end) = marks.filter(|(begin, end)| begin <= end).ok_or("the document lacks the marks")?;
+        let tables = self.print(Form::Markdown);
+        Ok(fs::write(document, format!("{}\n\n{}\n\n{}", &text[..begin], tables.trim(), &text[end..]))?)
     }
 }
 

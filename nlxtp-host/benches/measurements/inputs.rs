@@ -15,48 +15,57 @@ use crate::harness::{Result, succeed};
 pub type Content = BTreeMap<PathBuf, (u64, u32)>;
 
 pub struct Input {
-    pub name: &'static str,
+    pub name: String,
     pub archive: PathBuf,
     pub content: Content,
 }
 
-pub struct Inputs {
-    pub one: Input,
-    pub many: Input,
-}
-
-const MANY: u32 = 5000;
+pub struct Inputs(Vec<Input>);
 
 impl Inputs {
-    pub fn make(work: &Path) -> Result<Self> {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
-        let one = Input::make(work, "one", "1 file of 64 MiB", |tree| {
-            let mut file = File::create(tree.join("data"))?;
-            for _ in 0..64 << 4 {
-                file.write_all(&random.half_compressible(64 << 10))?;
+    /// One large file, many small ones, and a real source tree; less of each if it is to be quick.
+    pub fn make(work: &Path, quick: bool) -> Result<Self> {
+        let (megabytes, files) = if quick { (64, 5000) } else { (256, 20_000) };
+        let mut random = Random(0x9e37_79b9_7f4a_7c15, 1_700_000_000_000_000);
+        let one = Input::make(work, "one", format!("1 file of {megabytes} MiB"), |tree| {
+            let mut file = File::create(tree.join("log"))?;
+            for _ in 0..megabytes {
+                file.write_all(&random.log(1 << 20))?;
             }
             Ok(())
         })?;
-        let many = Input::make(work, "many", "5,000 files of 4 KiB", |tree| {
-            for index in 0..MANY {
-                let directory = tree.join(format!("directory-{:02}", index / 100));
+        let name = format!("{},{:03} files of 4 KiB", files / 1000, files % 1000);
+        let many = Input::make(work, "many", name, |tree| {
+            for index in 0..files {
+                let directory = tree.join(format!("directory-{:03}", index / 100));
                 if index % 100 == 0 {
                     fs::create_dir(&directory)?;
                 }
-                fs::write(directory.join(format!("file-{index:04}.dat")), random.half_compressible(4 << 10))?;
+                fs::write(directory.join(format!("file-{index:05}.dat")), random.half_compressible(4 << 10))?;
             }
             Ok(())
         })?;
-        Ok(Self { one, many })
+        // What everybody who builds this can have: the sources of what it depends on.
+        let mut sources = Input::make(work, "sources", "source tree".into(), |tree| {
+            let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+            let mut vendor = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+            succeed(
+                vendor.args(["vendor", "--locked", "--quiet", "--manifest-path", manifest]).arg(tree.join("vendor")),
+            )
+        })?;
+        let (files, bytes) = (sources.content.len(), sources.content.values().map(|(length, _)| length).sum::<u64>());
+        sources.name = format!("{files} files of a source tree, {} MiB", bytes >> 20);
+        Ok(Self(vec![one, many, sources]))
     }
 
-    pub fn all(&self) -> [&Input; 2] {
-        [&self.one, &self.many]
+    pub fn all(&self) -> &[Input] {
+        &self.0
     }
 }
 
 impl Input {
-    fn make(work: &Path, short: &str, name: &'static str, fill: impl FnOnce(&Path) -> Result) -> Result<Self> {
+    /// Lets something fill a directory, and packs that.
+    pub fn make(work: &Path, short: &str, name: String, fill: impl FnOnce(&Path) -> Result) -> Result<Self> {
         eprintln!("making the input: {name}");
         let tree = work.join(short);
         fs::create_dir(&tree)?;
@@ -125,8 +134,9 @@ fn checksum(reader: &mut dyn Read) -> Result<(u64, u32)> {
     }
 }
 
-/// Numbers that look random and are the same each time: Marsaglia's xorshift64*.
-struct Random(u64);
+/// Numbers that look random and are the same each time (Marsaglia's xorshift64*), and the time in
+/// the log, in microseconds.
+struct Random(u64, u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -134,6 +144,39 @@ impl Random {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Lines as an experiment may write them.
+    fn log(&mut self, length: usize) -> Vec<u8> {
+        const EVENTS: [&str; 8] = [
+            "packet received",
+            "packet sent",
+            "connection opened",
+            "connection closed",
+            "route changed",
+            "timer expired",
+            "neighbour lost",
+            "retransmission",
+        ];
+        let mut bytes = Vec::with_capacity(length + 100);
+        while bytes.len() < length {
+            let random = self.next();
+            self.1 += random & 0x3fff;
+            let event = EVENTS[(random >> 61) as usize];
+            let (node, address, size) = ((random >> 14) % 24, (random >> 24) as u8, (random >> 32) % 1460);
+            let time = (self.1 / 1_000_000, self.1 % 1_000_000, (random >> 44) % 40_000);
+            bytes.extend(
+                format!(
+                    "{}.{:06} node-{node:02} {event} from 10.0.3.{address}, {size} bytes, {:.3} ms\n",
+                    time.0,
+                    time.1,
+                    time.2 as f64 / 1e3
+                )
+                .bytes(),
+            );
+        }
+        bytes.truncate(length);
+        bytes
     }
 
     /// By turns 1 KiB of noise and 1 KiB of words.

@@ -8,8 +8,9 @@ use std::process::Command;
 use nlxtp_host::archive::OutputFormat;
 use nlxtp_host::control::Control;
 
+use super::guestfish;
 use super::inputs::{Input, content_of_archive, content_of_tree};
-use super::{empty_disk, node, partition};
+use super::{empty_disk, floor, node, partition};
 use crate::harness::report::Report;
 use crate::harness::{Comparison, Contender, Fresh, Result, flush, has, succeed};
 
@@ -24,8 +25,10 @@ pub fn upload(target: &Path, input: &Input) -> Result {
     Ok(())
 }
 
-fn tar_extract(input: &Input, into: &Path) -> Result {
-    succeed(Command::new("tar").arg("-xzf").arg(&input.archive).arg("-C").arg(into))
+fn tar_extract(input: &Input, into: &Path, decompressor: &str) -> Result {
+    let mut command = Command::new("tar");
+    command.args(["-I", decompressor, "-xf"]).arg(&input.archive).arg("-C").arg(into);
+    succeed(&mut command)
 }
 
 fn to_directory(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Report) -> Result {
@@ -39,7 +42,7 @@ fn to_directory(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Re
         target.replace(fresh.directory()?);
         flush(fresh.work())
     };
-    let tar = || tar_extract(input, &target.borrow());
+    let tar = || tar_extract(input, &target.borrow(), "gzip");
     let ours = Contender::new("nlXTP", || upload(&target.borrow(), input)).prepared(prepare);
     let plain = Contender::new("tar -xzf", tar).prepared(prepare);
     let flushed = Contender::new("tar -xzf, sync -f", || {
@@ -47,7 +50,20 @@ fn to_directory(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Re
         flush(fresh.work())
     })
     .prepared(prepare);
-    Comparison::new(operation, input.name, ours).against(plain).against(flushed).measure(rounds, report)
+    let mut comparison = Comparison::new(operation, &input.name, ours)
+        .against(floor::of_upload(fresh, input)?.prepared(|| flush(fresh.work())))
+        .against(plain)
+        .against(flushed);
+    if has("pigz") {
+        let pigz = || {
+            tar_extract(input, &target.borrow(), "pigz")?;
+            flush(fresh.work())
+        };
+        comparison = comparison.against(Contender::new("tar -I pigz -xf, sync -f", pigz).prepared(prepare));
+    } else {
+        report.leave_out("tar with pigz", "pigz is not installed (scripts/setup.sh bench)");
+    }
+    comparison.measure(rounds, report)
 }
 
 fn to_disk(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Report) -> Result {
@@ -69,7 +85,7 @@ fn to_disk(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Report)
     };
     let mcopy = || -> Result {
         let (disk, tree) = (disk.borrow(), tree.borrow());
-        tar_extract(input, &tree)?;
+        tar_extract(input, &tree, "gzip")?;
         let mut command = Command::new("mcopy");
         command.args(["-s", "-Q", "-i"]).arg(partition(&disk));
         for entry in fs::read_dir(&*tree)? {
@@ -78,11 +94,37 @@ fn to_disk(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Report)
         succeed(command.arg("::/"))
     };
     let ours = Contender::new("nlXTP", || upload(&disk.borrow(), input)).prepared(prepare);
-    let plain = Contender::new("tar -xzf, mcopy -s", mcopy).prepared(prepare);
     let flushed = Contender::new("tar -xzf, mcopy -s, sync -f", || {
         mcopy()?;
         flush(fresh.work())
     })
     .prepared(prepare);
-    Comparison::new(operation, input.name, ours).against(plain).against(flushed).measure(rounds, report)
+    Comparison::new(operation, &input.name, ours)
+        .against(floor::of_upload(fresh, input)?.prepared(|| flush(fresh.work())))
+        .against(flushed)
+        .measure(rounds, report)
+}
+
+/// Beside libguestfs, which takes so long that once must do.
+pub fn beside_guestfish(fresh: &Fresh<'_>, inputs: &[Input], report: &mut Report) -> Result {
+    let disk = RefCell::new(empty_disk(fresh)?);
+    eprintln!("starting libguestfs");
+    if let Err(why) = guestfish::find(&disk.borrow()) {
+        report.leave_out("upload to a disk image beside libguestfs", &why);
+        return Ok(());
+    }
+    let prepare = || -> Result {
+        disk.replace(empty_disk(fresh)?);
+        flush(fresh.work())
+    };
+    for input in inputs {
+        let ours = Contender::new("nlXTP", || upload(&disk.borrow(), input)).prepared(prepare);
+        let theirs = || guestfish::tar_in(&disk.borrow(), input);
+        let theirs = Contender::new("guestfish tar-in (under TCG, once)", theirs).prepared(prepare);
+        Comparison::new("upload to a disk image", &input.name, ours)
+            .against(theirs)
+            .without_warmup()
+            .measure(1, report)?;
+    }
+    Ok(())
 }

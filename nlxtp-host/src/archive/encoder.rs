@@ -4,9 +4,9 @@
 
 use std::io::{self, BufWriter, Write};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use libdeflater::CompressionLvl;
 
+use super::gzip_encoder::GzipEncoder;
 use super::packer::OutputFormat;
 use super::source::CHUNK;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +18,8 @@ pub(super) struct Encoder<W: Write> {
 
 enum Layer<S: Write> {
     Plain(BufWriter<S>),
-    Gzip(GzEncoder<S>),
+    // Boxed for its size.
+    Gzip(Box<GzipEncoder<S>>),
     Zstd(zstd::Encoder<'static, S>),
 }
 
@@ -45,17 +46,20 @@ impl<W: Write> Write for Sink<W> {
 }
 
 impl<W: Write> Encoder<W> {
-    pub(super) fn new(format: OutputFormat, inner: W) -> Result<Self> {
+    /// With so many threads, where the format can make use of them.
+    pub(super) fn new(format: OutputFormat, inner: W, threads: usize) -> Result<Self> {
         let sink = Sink { inner, bytes: 0, closed: false };
         let no_level = |levels| Error::new(ErrorKind::InvalidInput, format!("the compression levels are {levels}"));
         let layer = match format {
             OutputFormat::Tar => Layer::Plain(BufWriter::with_capacity(CHUNK, sink)),
-            OutputFormat::TarGz { level: level @ 0..=9 } => Layer::Gzip(GzEncoder::new(sink, Compression::new(level))),
-            OutputFormat::TarGz { .. } => return Err(no_level("0 to 9")),
+            OutputFormat::TarGz { level } => {
+                let level = i32::try_from(level).ok().filter(|level| (0..=9).contains(level));
+                let level =
+                    level.and_then(|level| CompressionLvl::new(level).ok()).ok_or_else(|| no_level("0 to 9"))?;
+                Layer::Gzip(GzipEncoder::new(sink, level, threads).into())
+            }
             OutputFormat::TarZst { level: level @ 1..=22 } => Layer::Zstd(
-                zstd::Encoder::new(sink, level)
-                    .and_then(|mut encoder| encoder.include_checksum(true).map(|()| encoder))
-                    .map_err(|error| Error::io("begin to compress with zstd", error))?,
+                zstd(sink, level, threads).map_err(|error| Error::io("begin to compress with zstd", error))?,
             ),
             OutputFormat::TarZst { .. } => return Err(no_level("1 to 22")),
         };
@@ -75,7 +79,7 @@ impl<W: Write> Encoder<W> {
     pub(super) fn finish(&mut self) -> Result<u64> {
         match &mut self.layer {
             Layer::Plain(_) => Ok(()),
-            Layer::Gzip(encoder) => encoder.try_finish(),
+            Layer::Gzip(encoder) => encoder.finish(),
             Layer::Zstd(encoder) => encoder.do_finish(),
         }
         .map_err(write_failed)?;
@@ -98,11 +102,20 @@ impl<W: Write> Encoder<W> {
 }
 
 impl<W: Write> Drop for Encoder<W> {
-    /// Without this the gzip encoder's own drop would complete its stream, and an archive that was
-    /// given up would look whole to gzip.
+    /// Without this the buffer's own drop would write on, to an archive that was given up.
     fn drop(&mut self) {
         self.sink().closed = true;
     }
+}
+
+/// Its own threads do the work, one at least: without any, it would make other bytes. Each takes more
+/// memory than one of gzip's.
+fn zstd<S: Write>(sink: S, level: i32, threads: usize) -> io::Result<zstd::Encoder<'static, S>> {
+    let mut encoder = zstd::Encoder::new(sink, level)?;
+    encoder.include_checksum(true)?;
+    encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(2 << 20))?;
+    encoder.multithread(threads.clamp(1, 3) as u32)?;
+    Ok(encoder)
 }
 
 fn write_failed(error: io::Error) -> Error {

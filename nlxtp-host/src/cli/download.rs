@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use nlxtp_host::archive::{OutputFormat, files};
+use nlxtp_host::archive::{OutputFormat, default_threads, files};
+use nlxtp_host::download::until_settled;
 use nlxtp_host::error::{Error, ErrorKind};
 use rextfv_core::entry_path::displayable;
 use rextfv_core::operations::DownloadReport;
+use rextfv_core::retry::RetryPolicy;
 use rextfv_core::shared_directory::MayRetry;
 use serde::Serialize;
 
@@ -44,6 +46,12 @@ pub struct Download {
     /// How hard to compress: tar.gz from 0 to 9 [default: 6], tar.zst from 1 to 22 [default: 3]
     #[arg(long, value_name = "NUMBER")]
     level: Option<u8>,
+    /// How many threads compress [default: as many as there are cores, at most 8]
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<usize>,
+    /// Pack again, so many times at most, until nothing changed while it was packed
+    #[arg(long, value_name = "NUMBER")]
+    retries: Option<u32>,
     /// Replace an existing file
     #[arg(long)]
     force: bool,
@@ -81,7 +89,8 @@ impl Download {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let format = self.output_format().map_err(|error| Failure::archive(error, &self.archive))?;
         let control = session.control(self.timeout);
-        let node = &mut open_node(&self.target, self.limits.limits())?;
+        let threads = self.threads.unwrap_or_else(default_threads);
+        let node = &mut open_node(&self.target, self.limits.limits())?.with_threads(threads);
         self.check_apart().map_err(|error| Failure::archive(error, &self.archive))?;
         let mut archive =
             Sink::create(&self.archive, self.force).map_err(|error| Failure::archive(error, &self.archive))?;
@@ -89,7 +98,12 @@ impl Download {
         let control = meter.watch(control);
         let mut fault = None;
         let can_restart = archive.can_restart();
-        let downloaded = session.with_retries(&control, || {
+        if self.retries.is_some() && !can_restart {
+            let error = Error::new(ErrorKind::InvalidInput, "what was written to a pipe cannot be written again")
+                .with_hint("name a file, or leave out --retries");
+            return Err(Failure::archive(error, &self.archive));
+        }
+        let attempt = || {
             let writer = archive.writer().map_err(|error| error.with_path(&self.archive))?;
             let mut sink = Watched::new(writer);
             node.download(&mut sink, format, &control).map_err(|error| {
@@ -100,7 +114,14 @@ impl Download {
                 fault = Some(sink.blame(files::with_way_out(error), &self.archive, &self.target));
                 Error::new(ErrorKind::Io, "the download failed")
             })
-        });
+        };
+        let downloaded = match self.retries {
+            Some(retries) => {
+                let policy = RetryPolicy { attempts: retries.saturating_add(1), ..RetryPolicy::DOWNLOAD };
+                until_settled(&policy, &control, attempt)
+            }
+            None => session.with_retries(&control, attempt),
+        };
         drop(control);
         drop(meter);
         let (report, attempts) =

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::failure::{Failure, exit};
 use super::options::Query;
 use super::output::{ContentOutput, json_line, print_aside};
-use super::session::{Session, sleep};
+use super::session::Session;
 use super::units::parse_duration;
 
 const EXAMPLE: &str = "\
@@ -140,7 +140,7 @@ impl Logs {
             if tail.offset != before {
                 pause = Duration::from_millis(10);
             }
-            sleep(pause, control).map_err(failed)?;
+            control.sleep(pause).map_err(failed)?;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }

@@ -1,11 +1,10 @@
 //! What all commands of one call have in common.
 
 use std::io::{self, Write};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nlxtp_host::control::{CancelToken, Control};
-use nlxtp_host::error::{Error, Result};
+use nlxtp_host::error::Error;
 use rextfv_core::shared_directory::MayRetry;
 
 /// One call of the command.
@@ -56,22 +55,9 @@ impl Session {
                 Err(error) if error.may_retry() => self.remark(&format!("trying again: {error}")),
                 other => return other.map(|value| (value, made)),
             }
-            sleep(pause, control)?;
+            control.sleep(pause)?;
             made += 1;
         }
         attempt().map(|value| (value, made))
-    }
-}
-
-/// Waits, but not past the deadline, and not after a cancellation.
-pub fn sleep(time: Duration, control: &Control<'_>) -> Result<()> {
-    let end = Instant::now() + time;
-    loop {
-        control.check()?;
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        thread::sleep(left.min(Duration::from_millis(50)));
     }
 }

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::FileStat;
+use nix::sys::stat::{self, FileStat};
 use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::limits::Limits;
@@ -263,7 +263,7 @@ impl View for HostView {
                 }
                 Found::File(file, status) => {
                     let entry = entry(path, EntryKind::File, file_size(&status), &status);
-                    visitor.file(&entry, &mut FileContent { file, path: &entry.path })?;
+                    visitor.file(&entry, &mut FileContent { file, opened: status, path: &entry.path })?;
                 }
                 Found::Directory(directory, status) => {
                     let too_deep = levels.len() >= self.limits.depth || path.as_bytes().len() > self.limits.path_bytes;
@@ -289,6 +289,8 @@ impl View for HostView {
 
 struct FileContent<'a> {
     file: std::fs::File,
+    /// What it was when it was opened.
+    opened: FileStat,
     path: &'a EntryPath,
 }
 
@@ -302,5 +304,11 @@ impl Content for FileContent<'_> {
                 other => return other.map_err(|error| read_error(self.path, error)),
             }
         }
+    }
+
+    fn was_changed(&self) -> bool {
+        // The change time, which also tells what went through a mapping or had its time set back.
+        let moment = |status: &FileStat| (status.st_ctime, status.st_ctime_nsec, status.st_size);
+        stat::fstat(&self.file).map_or(true, |now| moment(&now) != moment(&self.opened))
     }
 }

@@ -1,0 +1,65 @@
+//! What cannot be avoided: unpacking or packing the same bytes with the fastest encoder and decoder
+//! that is known to be compatible with zlib, libdeflate, and one pass over one plain file.
+
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use libdeflater::{CompressionLvl, Compressor, Decompressor};
+
+use super::inputs::Input;
+use crate::harness::{Contender, Fresh, Result};
+
+/// Bytes that are read, written and compressed at once.
+const PIECE: usize = 1 << 20;
+
+/// The level of downloads and of gzip, unless another is asked for.
+const LEVEL: i32 = 6;
+
+/// Decompresses the archive as a whole, in memory that is there already, writes the tar to one file
+/// and flushes it.
+pub fn of_upload<'a>(fresh: &'a Fresh<'_>, input: &Input) -> Result<Contender<'a>> {
+    let packed = fs::read(&input.archive)?;
+    let mut unpacked = vec![1; usize::try_from(unpacked_length(&packed)?)?];
+    let written = fresh.path("floor.tar");
+    Ok(Contender::new("floor: libdeflate, write, fdatasync", move || {
+        let length = Decompressor::new().gzip_decompress(&packed, &mut unpacked)?;
+        let mut file = File::create(&written)?;
+        for piece in unpacked[..length].chunks(PIECE) {
+            file.write_all(piece)?;
+        }
+        Ok(file.sync_data()?)
+    }))
+}
+
+/// Reads one file that holds the same bytes, a tar, and compresses it piece by piece in one thread.
+pub fn of_download(fresh: &Fresh<'_>, input: &Input) -> Result<Contender<'static>> {
+    let tar = tar_of(fresh, input)?;
+    let mut encoder = Compressor::new(CompressionLvl::new(LEVEL).map_err(|_| "no such level")?);
+    let (mut piece, mut packed) = (vec![0; PIECE], vec![0; encoder.deflate_compress_bound(PIECE)]);
+    Ok(Contender::new("floor: read, libdeflate", move || {
+        let mut file = File::open(&tar)?;
+        loop {
+            let length = file.read(&mut piece)?;
+            if length == 0 {
+                return Ok(());
+            }
+            black_box(encoder.deflate_compress(&piece[..length], &mut packed)?);
+        }
+    }))
+}
+
+fn tar_of(fresh: &Fresh<'_>, input: &Input) -> Result<PathBuf> {
+    let packed = fs::read(&input.archive)?;
+    let mut unpacked = vec![0; usize::try_from(unpacked_length(&packed)?)?];
+    let length = Decompressor::new().gzip_decompress(&packed, &mut unpacked)?;
+    let path = fresh.path("floor-input.tar");
+    fs::write(&path, &unpacked[..length])?;
+    Ok(path)
+}
+
+/// As a gzip file of one member says at its end; less than 4 GiB.
+fn unpacked_length(packed: &[u8]) -> Result<u32> {
+    Ok(u32::from_le_bytes(*packed.last_chunk::<4>().ok_or("the archive is too short")?))
+}
