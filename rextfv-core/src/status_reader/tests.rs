@@ -1,6 +1,7 @@
 use super::*;
 use crate::shared_directory::{Attributes, Entry, EntryKind, Visitor};
 use crate::status::{Ending, RunState, Truncated};
+use crate::status_codec;
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
