@@ -16,7 +16,7 @@ use rextfv_core::powers::{Clock, GuestPower, InvokeMonitor, PowerState};
 use rextfv_core::retry::{Attempt, RetryPolicy, retry};
 use rextfv_core::shared_directory::{MayRetry, SharedDirectory, Sharing};
 use rextfv_core::status::{Ending, RunState, Truncated};
-use rextfv_core::status_reader::{Found, Reading, SlotProblem, read_status};
+use rextfv_core::status_reader::{Found, Reading, SlotProblem, StatusReader};
 use rextfv_core::tomato;
 
 use crate::archive::{ArchiveReader, OutputFormat, Packer};
@@ -66,6 +66,7 @@ pub struct Node {
     links: LinkPolicy,
     liveness: LivenessRules,
     memory: Option<Memory>,
+    reader: StatusReader,
 }
 
 impl Node {
@@ -85,6 +86,7 @@ impl Node {
             links: LinkPolicy::Refuse,
             liveness: LivenessRules::default(),
             memory: None,
+            reader: StatusReader::default(),
         }
     }
 
@@ -128,6 +130,22 @@ impl Node {
     pub fn with_memory(mut self, memory: Option<Memory>) -> Self {
         self.memory = memory;
         self
+    }
+
+    /// The same, keeping from one status query to the next what makes them cheap: open files, where a
+    /// disk holds them, and the newest record. Every query still sees what there is at its moment. For
+    /// nodes that are asked again and again; a directory's file system cannot be unmounted meanwhile.
+    #[must_use]
+    pub fn kept_open(mut self) -> Self {
+        self.keep_open(true);
+        self
+    }
+
+    /// Begins or ends keeping, see [`kept_open`](Self::kept_open). Returns how many files are kept open
+    /// at most.
+    pub fn keep_open(&mut self, keep: bool) -> usize {
+        self.reader = if keep { std::mem::take(&mut self.reader).remembering() } else { StatusReader::default() };
+        self.directory.keep_open(keep)
     }
 
     /// What must be remembered for the next query, should that come from another process.
@@ -206,8 +224,15 @@ impl Node {
     /// The target is missing or cannot be read at all. A status that cannot be read is no error but
     /// [`State::Unreadable`].
     pub fn status(&mut self) -> Result<StatusReport> {
+        self.status_with(&RetryPolicy::STATUS)
+    }
+
+    /// The same with other patience for a status that is just being written.
+    pub(crate) fn status_with(&mut self, policy: &RetryPolicy) -> Result<StatusReport> {
         let before = self.power.power_state()?;
-        let (found, attempts) = retry(&RetryPolicy::STATUS, &self.clock, || match self.look() {
+        let (directory, reader) = (&self.directory, &mut self.reader);
+        let mut look = || reader.read(&mut *directory.view()?);
+        let (found, attempts) = retry(policy, &self.clock, || match look() {
             Ok(found) if matches!(found.reading, Reading::Unusable(_)) => Attempt::Again(Ok(found)),
             Err(error) if error.may_retry() => Attempt::Again(Err(error)),
             settled => Attempt::Settled(settled),
@@ -239,10 +264,6 @@ impl Node {
             (None, Some(_)) => Some("the last upload brought no start script"),
             (None, None) => Some("nothing was uploaded here"),
         }
-    }
-
-    fn look(&self) -> Result<Found> {
-        read_status(&mut *self.directory.view()?)
     }
 
     fn report(&mut self, found: Found, power: PowerState, attempts: u32) -> StatusReport {
