@@ -25,7 +25,7 @@ Measures the operations of nlXTP, each in turn with its baseline.
   cargo bench -p nlxtp-host --bench operations -- [OPTIONS] [WORD...]
 
   WORD        only measurements whose name holds one of the words:
-              status upload download start rest memory
+              status watcher upload download start rest memory
   --quick     3 rounds instead of 7
   --rounds N  so many rounds
   --markdown  print the tables as Markdown, for docs/performance.md
@@ -80,6 +80,8 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
     let done = if arguments.next_if(|first| first == measurements::start::STAMP).is_some() {
         measurements::start::stamp()
+    } else if arguments.next_if(|first| first == measurements::watcher::WATCH).is_some() {
+        measurements::watcher::watch(&PathBuf::from(arguments.next().unwrap_or_default()))
     } else {
         run(arguments)
     };
@@ -103,6 +105,9 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result {
 
     if options.wants("status") {
         measurements::status::measure(&fresh, options.rounds, &mut report)?;
+    }
+    if options.wants("watcher") {
+        measurements::watcher::measure(&fresh, &mut report)?;
     }
     if ["upload", "download", "memory"].iter().any(|name| options.wants(name)) {
         let inputs = Inputs::make(fresh.work())?;

@@ -67,6 +67,8 @@ pub struct Node {
     liveness: LivenessRules,
     memory: Option<Memory>,
     reader: StatusReader,
+    /// By the clock, when silence alone would be told; see [`liveness::patience_left`].
+    silence_at: Option<Duration>,
 }
 
 impl Node {
@@ -87,6 +89,7 @@ impl Node {
             liveness: LivenessRules::default(),
             memory: None,
             reader: StatusReader::default(),
+            silence_at: None,
         }
     }
 
@@ -146,6 +149,21 @@ impl Node {
     pub fn keep_open(&mut self, keep: bool) -> usize {
         self.reader = if keep { std::mem::take(&mut self.reader).remembering() } else { StatusReader::default() };
         self.directory.keep_open(keep)
+    }
+
+    /// Bytes of the newest record that are kept.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.reader.remembered_bytes()
+    }
+
+    /// Drops the newest record; nothing else of what is kept.
+    pub(crate) fn drop_kept_bytes(&mut self) {
+        self.reader.forget();
+    }
+
+    /// How long it is until silence alone would change the state that was told last.
+    pub(crate) fn patience_left(&self) -> Option<Duration> {
+        Some(self.silence_at?.saturating_sub(self.clock.now()))
     }
 
     /// What must be remembered for the next query, should that come from another process.
@@ -269,6 +287,9 @@ impl Node {
     fn report(&mut self, found: Found, power: PowerState, attempts: u32) -> StatusReport {
         let now = Moment { epoch: self.clock.epoch(), time: self.clock.now() };
         let (state, evidence) = liveness::judge(&found, power, now, &self.liveness, &mut self.memory);
+        self.silence_at = liveness::patience_left(&found, now, &self.liveness, self.memory.as_ref())
+            .filter(|_| state == State::Running)
+            .map(|left| now.time.saturating_add(left));
         let mut report = StatusReport { attempts, ..blank_report(state, found.run) };
         report.reason = evidence.map(|evidence| evidence.to_string());
         match found.reading {

@@ -105,6 +105,12 @@ pub trait SharedDirectory {
         0
     }
 
+    /// The path of the directory of this host that it is, where it is one: the kernel can tell of
+    /// changes in there.
+    fn host_directory(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// Begins to replace the content by what the manifest lists. Until
     /// [`Replacement::commit`] the old content stays as it is; dropping the replacement
     /// abandons it. Only storage that cannot hold both, a block device, loses the old content at
@@ -132,6 +138,10 @@ impl<T: SharedDirectory + ?Sized> SharedDirectory for Arc<T> {
 
     fn keep_open(&self, keep: bool) -> usize {
         (**self).keep_open(keep)
+    }
+
+    fn host_directory(&self) -> Option<&[u8]> {
+        (**self).host_directory()
     }
 
     fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Self::Error> + '_>, Self::Error> {

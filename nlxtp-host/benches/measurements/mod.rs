@@ -8,6 +8,7 @@ pub mod rest;
 pub mod start;
 pub mod status;
 pub mod upload;
+pub mod watcher;
 
 use std::path::{Path, PathBuf};
 

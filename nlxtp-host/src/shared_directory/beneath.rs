@@ -39,6 +39,21 @@ pub(crate) use removal::{Patience, UniqueNames};
 #[derive(Debug)]
 pub(crate) struct Directory(OwnedFd);
 
+/// A handle that names something and does not open it.
+pub(crate) struct Named(OwnedFd);
+
+impl Named {
+    /// What it is.
+    pub fn kind(&self) -> io::Result<SFlag> {
+        Ok(kind(&stat::fstat(&self.0)?))
+    }
+
+    /// A path of this process that leads there, for as long as the handle is held.
+    pub fn path(&self) -> String {
+        magic_link(&self.0)
+    }
+}
+
 /// Tells files apart, as long as both are held open or looked at in one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -104,6 +119,11 @@ impl Directory {
     /// The same as a handle that only names it.
     pub fn pin(&self, path: &[u8]) -> io::Result<Self> {
         Ok(Self(self.resolve(path, PINNED_DIRECTORY)?))
+    }
+
+    /// A handle that only names what stands at a path beneath this directory.
+    pub fn name(&self, path: &[u8]) -> io::Result<Named> {
+        Ok(Named(self.resolve(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)?))
     }
 
     /// What the directory itself is.

@@ -6,22 +6,25 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::sys::stat::FileStat;
+use nix::sys::stat::{FileStat, SFlag};
 use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::{EntryPath, displayable};
+use rextfv_core::layout;
 use rextfv_core::limits::Limits;
 use rextfv_core::shared_directory::{
     Content, Entry, EntryKind, LeftOut, LeftOutReason, Replacement, Representation, SharedDirectory, Sharing, View,
     Visitor,
 };
 
-use super::beneath::{Directory, Found, attributes};
+use super::beneath::{Directory, Found, Named, attributes};
 use super::kept_files::{self, KeptFiles};
 use super::staging::{self, Staging};
 use crate::error::{Error, ErrorKind, Result};
@@ -99,11 +102,28 @@ impl SharedDirectory for HostDirectory {
         kept_files::MOST_HANDLES
     }
 
+    fn host_directory(&self) -> Option<&[u8]> {
+        Some(self.path.as_os_str().as_bytes())
+    }
+
     fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
         let root = self.handle()?;
         let staging = Staging::begin(root, manifest).map_err(|error| error.with_path(&self.path))?;
         Ok(Box::new(staging))
     }
+}
+
+/// Handles of the directories and slots of a shared directory in which a change of the status shows, as
+/// far as they are there.
+pub(crate) fn status_handles(path: &[u8]) -> Vec<(Named, SFlag)> {
+    let Ok(root) = Directory::open(Path::new(OsStr::from_bytes(path))) else { return Vec::new() };
+    let paths = [".", layout::STATUS_DIRECTORY].into_iter().chain(layout::STATUS_SLOTS);
+    let handles = paths.filter_map(|path| {
+        let named = root.name(path.as_bytes()).ok()?;
+        let kind = named.kind().ok()?;
+        matches!(kind, SFlag::S_IFREG | SFlag::S_IFDIR).then_some((named, kind))
+    });
+    handles.collect()
 }
 
 struct HostView<'a> {
