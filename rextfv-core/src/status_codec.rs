@@ -185,6 +185,11 @@ impl Header {
         self.status.run
     }
 
+    /// Bytes of the header itself, the empty line included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Bytes of the whole record, at most [`MAX_RECORD_BYTES`].
     pub fn record_bytes(&self) -> usize {
         self.custom_end() + 1 + CHECKSUM_LINE_BYTES

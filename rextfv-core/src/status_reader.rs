@@ -75,10 +75,21 @@ pub fn read_status<E: MayRetry>(view: &mut dyn View<Error = E>) -> Result<Found,
 }
 
 /// Reads the status of one shared directory again and again.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct StatusReader {
+    run_id: EntryPath,
+    slots: [EntryPath; 2],
     remembers: bool,
+    /// The header last seen in each slot.
+    headers: [Option<(Vec<u8>, Header)>; 2],
     known: Option<Known>,
+}
+
+impl Default for StatusReader {
+    fn default() -> Self {
+        let (run_id, slots) = (path(layout::RUN_ID), layout::STATUS_SLOTS.map(path));
+        Self { run_id, slots, remembers: false, headers: [None, None], known: None }
+    }
 }
 
 /// A record that was found valid. The same bytes are the same record, and are not verified again.
@@ -89,8 +100,9 @@ struct Known {
 }
 
 impl StatusReader {
-    /// The same, remembering the newest record: at most [`MAX_RECORD_BYTES`] and its Custom Status
-    /// once more.
+    /// The same, remembering the newest record, of at most
+    /// [`MAX_RECORD_BYTES`](crate::status_codec::MAX_RECORD_BYTES), its Custom Status once more, and both
+    /// headers.
     #[must_use]
     pub fn remembering(mut self) -> Self {
         self.remembers = true;
@@ -114,7 +126,7 @@ impl StatusReader {
     /// # Errors
     /// As for [`read_status`].
     pub fn read<E: MayRetry>(&mut self, view: &mut dyn View<Error = E>) -> Result<Found, E> {
-        let run = read_run_id(view)?;
+        let run = read_run_id(view, &self.run_id)?;
         let reading = match self.newest(view, run)? {
             Ok(status) => Reading::Record(status),
             Err([SlotProblem::Missing, SlotProblem::Missing]) => without_slots(view)?,
@@ -130,7 +142,7 @@ impl StatusReader {
         view: &mut dyn View<Error = E>,
         run: Option<RunId>,
     ) -> Result<Result<Status, [SlotProblem; 2]>, E> {
-        let heads = [read_head(view, 0, run)?, read_head(view, 1, run)?];
+        let heads = [self.read_head(view, 0, run)?, self.read_head(view, 1, run)?];
         let sequence = |head: &Result<Head, SlotProblem>| head.as_ref().ok().map(|head| head.header.sequence());
         let first = usize::from(sequence(&heads[1]) > sequence(&heads[0]));
         let mut problems = [SlotProblem::Missing; 2];
@@ -139,7 +151,7 @@ impl StatusReader {
         let in_order = if first == 0 { [(0, a), (1, b)] } else { [(1, b), (0, a)] };
         for (slot, head) in in_order {
             // While the other slot was tried, the guest may have gone on to this one.
-            let head = if tried { read_head(view, slot, run)? } else { head };
+            let head = if tried { self.read_head(view, slot, run)? } else { head };
             tried |= head.is_ok();
             problems[slot] = match head {
                 Ok(head) => match self.verify(view, slot, head)? {
@@ -150,6 +162,46 @@ impl StatusReader {
             };
         }
         Ok(Err(problems))
+    }
+
+    /// Reads the header in a slot, if it is one of this run.
+    fn read_head<E: MayRetry>(
+        &mut self,
+        view: &mut dyn View<Error = E>,
+        slot: usize,
+        run: Option<RunId>,
+    ) -> Result<Result<Head, SlotProblem>, E> {
+        let mut bytes = vec![0; FIRST_READ_BYTES];
+        loop {
+            let wanted = bytes.len();
+            match or_unreadable(view.read_at(&self.slots[slot], 0, &mut bytes))? {
+                Ok(Some(length)) => bytes.truncate(length),
+                Ok(None) => return Ok(Err(SlotProblem::Missing)),
+                Err(problem) => return Ok(Err(problem)),
+            }
+            let unfinished = bytes.len() == wanted && wanted < MAX_HEADER_BYTES;
+            return Ok(match self.decode_header(slot, &bytes) {
+                Err(StatusDamage::HeaderCut | StatusDamage::Blank) if unfinished => {
+                    bytes.resize(MAX_HEADER_BYTES, 0);
+                    continue;
+                }
+                Err(damage) => Err(SlotProblem::Damaged(damage)),
+                Ok(header) if run.is_some() && header.run() != run => Err(SlotProblem::OtherRun),
+                Ok(header) => Ok(Head { header, bytes }),
+            });
+        }
+    }
+
+    /// Decodes a header, unless it is the one that is known of this slot.
+    fn decode_header(&mut self, slot: usize, bytes: &[u8]) -> Result<Header, StatusDamage> {
+        if let Some((_, header)) = self.headers[slot].as_ref().filter(|(known, _)| bytes.starts_with(known)) {
+            return Ok(header.clone());
+        }
+        let header = Header::decode(bytes)?;
+        if self.remembers {
+            self.headers[slot] = Some((bytes[..header.bytes()].to_vec(), header.clone()));
+        }
+        Ok(header)
     }
 
     /// Reads the rest of a record, and verifies it unless it is the one that is known.
@@ -164,7 +216,7 @@ impl StatusReader {
         let have = bytes.len().min(wanted);
         bytes.resize(wanted, 0);
         if have < wanted {
-            let rest = or_unreadable(view.read_at(&slot_path(slot), have as u64, &mut bytes[have..]))?;
+            let rest = or_unreadable(view.read_at(&self.slots[slot], have as u64, &mut bytes[have..]))?;
             match rest {
                 Ok(rest) => bytes.truncate(have + rest.unwrap_or(0)),
                 Err(problem) => return Ok(Err(problem)),
@@ -193,9 +245,9 @@ fn without_slots<E>(view: &mut dyn View<Error = E>) -> Result<Reading, E> {
 }
 
 /// The run id that the last upload left, if it left one that can be read.
-fn read_run_id<E>(view: &mut dyn View<Error = E>) -> Result<Option<RunId>, E> {
+fn read_run_id<E>(view: &mut dyn View<Error = E>, path: &EntryPath) -> Result<Option<RunId>, E> {
     let mut buffer = [0; ID_DIGITS + 1];
-    let length = view.read_at(&path(layout::RUN_ID), 0, &mut buffer)?;
+    let length = view.read_at(path, 0, &mut buffer)?;
     let text = length.and_then(|length| str::from_utf8(&buffer[..length]).ok());
     Ok(text.and_then(|text| text.trim_ascii_end().parse().ok()))
 }
@@ -206,33 +258,6 @@ struct Head {
     bytes: Vec<u8>,
 }
 
-/// Reads the header in a slot, if it is one of this run.
-fn read_head<E: MayRetry>(
-    view: &mut dyn View<Error = E>,
-    slot: usize,
-    run: Option<RunId>,
-) -> Result<Result<Head, SlotProblem>, E> {
-    let mut bytes = vec![0; FIRST_READ_BYTES];
-    loop {
-        let wanted = bytes.len();
-        match or_unreadable(view.read_at(&slot_path(slot), 0, &mut bytes))? {
-            Ok(Some(length)) => bytes.truncate(length),
-            Ok(None) => return Ok(Err(SlotProblem::Missing)),
-            Err(problem) => return Ok(Err(problem)),
-        }
-        let unfinished = bytes.len() == wanted && wanted < MAX_HEADER_BYTES;
-        return Ok(match Header::decode(&bytes) {
-            Err(StatusDamage::HeaderCut | StatusDamage::Blank) if unfinished => {
-                bytes.resize(MAX_HEADER_BYTES, 0);
-                continue;
-            }
-            Err(damage) => Err(SlotProblem::Damaged(damage)),
-            Ok(header) if run.is_some() && header.run() != run => Err(SlotProblem::OtherRun),
-            Ok(header) => Ok(Head { header, bytes }),
-        });
-    }
-}
-
 /// A slot that is just growing on a disk cannot be read. The other one may be.
 fn or_unreadable<T, E: MayRetry>(read: Result<T, E>) -> Result<Result<T, SlotProblem>, E> {
     match read {
@@ -240,10 +265,6 @@ fn or_unreadable<T, E: MayRetry>(read: Result<T, E>) -> Result<Result<T, SlotPro
         Err(error) if error.may_retry() => Ok(Err(SlotProblem::Unreadable)),
         Err(error) => Err(error),
     }
-}
-
-fn slot_path(slot: usize) -> EntryPath {
-    path(layout::STATUS_SLOTS[slot])
 }
 
 fn read_tomato<E>(view: &mut dyn View<Error = E>) -> Result<Option<TomatoStatus>, E> {

@@ -29,6 +29,9 @@ const NODES: usize = 10_000;
 /// How long the watching is measured.
 const MEASURED: Duration = Duration::from_secs(20);
 
+/// Files that a process may usually open, at the most.
+const USUAL_OPEN_FILES: u64 = 1 << 19;
+
 /// Every node is asked once a second.
 const PACE: Pace = Pace { shortest: Duration::from_secs(1), longest: Duration::from_secs(1) };
 
@@ -84,9 +87,13 @@ fn node_path(at: &Path, node: usize) -> PathBuf {
 
 /// What the measured process does: watches, and prints what that cost.
 pub fn watch(at: &Path) -> Result {
+    // What services get by default; root may, and others may have as much.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    let mut watcher = Watcher::new(PACE).with_open_files(usize::try_from(hard)? * 9 / 10);
+    let files = hard.max(USUAL_OPEN_FILES);
+    if setrlimit(Resource::RLIMIT_NOFILE, files, files).is_err() {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    let mut watcher = Watcher::new(PACE);
     let mut ids = Vec::new();
     for node in 0..NODES {
         ids.push(watcher.add(Node::from_boxed(shared_directory::open(node_path(at, node))?)));

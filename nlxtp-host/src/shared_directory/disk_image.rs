@@ -334,15 +334,19 @@ impl View for DiskView<'_> {
             let attributes = Attributes { mode: MODE, modified: 0 };
             return Ok(Some(Entry { path: path.clone(), kind: EntryKind::Directory, size: 0, attributes }));
         }
-        if let Some((disk, look)) = self.kept.as_mut().and_then(|kept| kept.covering(path, 0, 0)) {
-            return disk.entry(look, path);
+        if let Some((disk, look)) = self.kept.as_mut().and_then(|kept| kept.covering(path, 0, 0))
+            && let Ok(entry) = disk.entry(look, path)
+        {
+            return Ok(entry);
         }
         Ok(find(self.volume()?, path)?.map(|found| entry(path.clone(), &found)))
     }
 
     fn read_at(&mut self, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>> {
         if let Some((disk, look)) = self.kept.as_mut().and_then(|kept| kept.covering(path, offset, buffer.len())) {
-            return disk.read_at(look, path, offset, buffer);
+            if let Ok(length) = disk.read_at(look, path, offset, buffer) {
+                return Ok(length);
+            }
         }
         let volume = self.volume()?;
         let Some(found) = find(volume, path)?.filter(|found| !found.is_dir) else { return Ok(None) };

@@ -11,15 +11,16 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nix::sys::stat::{SFlag, fstat, stat};
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::layout;
 use rextfv_core::shared_directory::{Entry, EntryKind};
 use rextfv_core::status_codec::MAX_RECORD_BYTES;
 
+use super::beneath::{Identity, kind};
 use super::disk_image::{self, Access, open_disk};
 use crate::error::Result;
 use crate::fat::{Extent, FatError, FatVolume, ReadAt, ReadLimits};
@@ -38,7 +39,7 @@ const GAP: u64 = 8 << 10;
 pub(super) struct KeptDisk {
     path: PathBuf,
     file: Arc<File>,
-    identity: (u64, u64),
+    identity: Identity,
     len: u64,
     evidence: Vec<Piece>,
     places: Vec<(EntryPath, Option<Place>)>,
@@ -73,12 +74,12 @@ impl KeptDisk {
     /// host could not release it.
     pub fn open(path: &Path) -> Result<Option<Self>> {
         let file = open_disk(path, Access::Read)?;
-        let Ok(metadata) = file.metadata() else { return Ok(None) };
-        Ok(metadata.is_file().then(|| Self {
+        let Ok(status) = fstat(&file) else { return Ok(None) };
+        Ok((kind(&status) == SFlag::S_IFREG).then(|| Self {
             path: path.to_owned(),
             file: Arc::new(file),
-            identity: (metadata.dev(), metadata.ino()),
-            len: metadata.len(),
+            identity: Identity::from(&status),
+            len: u64::try_from(status.st_size).unwrap_or(0),
             evidence: Vec::new(),
             places: Vec::new(),
             remembered: 0,
@@ -87,8 +88,8 @@ impl KeptDisk {
 
     /// Begins a look, if all that is remembered of the disk still holds.
     pub fn look(&self, limits: ReadLimits) -> Option<Look> {
-        let metadata = std::fs::metadata(&self.path).ok()?;
-        let same = (metadata.dev(), metadata.ino()) == self.identity && metadata.len() == self.len;
+        let status = stat(&self.path).ok()?;
+        let same = Identity::from(&status) == self.identity && u64::try_from(status.st_size) == Ok(self.len);
         if !same || self.remembered > MOST_REMEMBERED {
             return None;
         }
@@ -126,12 +127,19 @@ impl KeptDisk {
     }
 
     /// The entry at a path that is not the root.
+    ///
+    /// # Errors
+    /// It cannot be told what is there, or not by keeping it. Somebody who looks at the disk itself may
+    /// still find it, or finds out why not.
     pub fn entry(&mut self, look: &mut Look, path: &EntryPath) -> Result<Option<Entry>> {
         let place = self.place(look, path)?;
         Ok(self.places[place].1.as_ref().map(|place| place.entry.clone()))
     }
 
     /// Reads from a file until the buffer is full or the file ends; `None` where there is no file.
+    ///
+    /// # Errors
+    /// As for [`entry`](Self::entry).
     pub fn read_at(
         &mut self,
         look: &mut Look,
@@ -213,18 +221,16 @@ impl Look {
             Some(volume) => volume,
             None => {
                 let recorder = Recorder { file: disk.file.clone(), len: disk.len, recorded: Mutex::default() };
-                let volume = disk_image::open_volume(recorder, self.limits);
-                self.walk.insert(volume.map_err(|error| error.with_path(&disk.path))?)
+                self.walk.insert(disk_image::open_volume(recorder, self.limits)?)
             }
         };
         let Some(found) = disk_image::find(volume, path)? else { return Ok(None) };
         let mut extents = Vec::new();
         if !found.is_dir {
-            let of_it = |error| disk_image::about(error, path);
-            let mut reader = volume.open_file(&found).map_err(of_it)?;
+            let mut reader = volume.open_file(&found)?;
             let mut covered = 0;
             while covered < MAX_RECORD_BYTES as u64
-                && let Some(extent) = reader.next_extent().map_err(of_it)?
+                && let Some(extent) = reader.next_extent()?
             {
                 covered += extent.len;
                 extents.push(extent);

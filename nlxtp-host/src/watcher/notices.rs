@@ -164,3 +164,82 @@ const NAMES: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_CLOSE_WRITE)
     .union(AddWatchFlags::IN_DELETE_SELF)
     .union(AddWatchFlags::IN_MOVE_SELF);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared_directory::HostDirectory;
+    use std::fs;
+
+    const ID: NodeId = NodeId(7);
+
+    fn told(notices: &mut Notices) -> bool {
+        notices.wait(Duration::from_millis(20));
+        notices.take().contains(&ID)
+    }
+
+    #[test]
+    fn changes_of_names_and_slots_are_told_and_others_are_not() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        let directory = HostDirectory::open(scratch.path()).unwrap();
+        let mut notices = Notices::new();
+        notices.watch(ID, &directory);
+        assert!(!told(&mut notices));
+        fs::create_dir(at("exec_status")).unwrap();
+        assert!(told(&mut notices));
+        notices.renew(ID, &directory);
+        fs::write(at("exec_status/status.0"), b"first").unwrap();
+        assert!(told(&mut notices));
+        notices.renew(ID, &directory);
+        let slot = fs::File::options().write(true).open(at("exec_status/status.0")).unwrap();
+        assert!(!told(&mut notices));
+        std::os::unix::fs::FileExt::write_all_at(&slot, b"again", 0).unwrap();
+        assert!(told(&mut notices), "a write in place, the file still open");
+        fs::create_dir(at("d")).unwrap();
+        assert!(told(&mut notices));
+        fs::write(at("d/file"), b"elsewhere").unwrap();
+        assert!(!told(&mut notices));
+        notices.forget(ID);
+        fs::create_dir(at("e")).unwrap();
+        assert!(!told(&mut notices));
+        assert!(notices.watches.is_empty());
+    }
+
+    #[test]
+    fn links_of_the_guest_are_not_watched() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (shared, outside) = (scratch.path().join("shared"), scratch.path().join("outside"));
+        fs::create_dir(&shared).unwrap();
+        fs::create_dir(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, shared.join("exec_status")).unwrap();
+        let mut notices = Notices::new();
+        notices.watch(ID, &HostDirectory::open(&shared).unwrap());
+        fs::write(outside.join("status.0"), b"").unwrap();
+        assert!(!told(&mut notices));
+    }
+
+    #[test]
+    fn a_flood_ends_the_watching_for_a_while() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = HostDirectory::open(scratch.path()).unwrap();
+        let mut notices = Notices::new();
+        notices.watch(ID, &directory);
+        for _ in 0..=MANY_EVENTS {
+            let name = scratch.path().join("name");
+            fs::write(&name, b"").unwrap();
+            fs::remove_file(name).unwrap();
+        }
+        assert!(told(&mut notices));
+        assert!(notices.watches.is_empty());
+        // What was still queued leads to nobody.
+        while !notices.take().is_empty() {}
+        for _ in 0..=QUERIES_UNWATCHED {
+            fs::write(scratch.path().join("name"), b"").unwrap();
+            assert!(!told(&mut notices));
+            notices.renew(ID, &directory);
+        }
+        fs::write(scratch.path().join("other"), b"").unwrap();
+        assert!(told(&mut notices));
+    }
+}
