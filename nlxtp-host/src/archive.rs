@@ -9,6 +9,7 @@
 //! the attacks are; `flate2` and `zstd` decompress, and the `tar` crate's headers are used in packing.
 
 mod encoder;
+pub mod files;
 pub mod format;
 mod member;
 pub mod packer;

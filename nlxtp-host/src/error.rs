@@ -36,8 +36,10 @@ pub enum ErrorKind {
     Unfinished,
     /// The target was changing while it was read. Trying again may help.
     Changing,
-    /// The target may not be written, or the caller may not do so.
+    /// The file system is mounted read-only.
     ReadOnly,
+    /// The caller may not do this.
+    PermissionDenied,
     /// Another process holds the target. Trying again later may help.
     InUse,
     /// The guest is on and the target can only be written while it is off.
@@ -68,6 +70,7 @@ impl ErrorKind {
             Self::Unfinished => "unfinished",
             Self::Changing => "changing",
             Self::ReadOnly => "read-only",
+            Self::PermissionDenied => "permission-denied",
             Self::InUse => "in-use",
             Self::GuestOn => "guest-on",
             Self::NoSpace => "no-space",
@@ -110,7 +113,8 @@ impl Error {
     pub fn io(doing: impl fmt::Display, source: io::Error) -> Self {
         let kind = match source.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+            io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+            io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
             io::ErrorKind::TimedOut => ErrorKind::TimedOut,
             _ => ErrorKind::Io,

@@ -15,6 +15,9 @@
 
 #![forbid(unsafe_code)]
 
+/// The protocol's words and rules, for callers that name them.
+pub use rextfv_core;
+
 pub mod archive;
 pub mod control;
 pub mod error;

@@ -37,6 +37,22 @@ fn a_target_that_is_missing() {
 }
 
 #[test]
+fn an_archive_in_the_place_of_the_target() {
+    let place = place();
+    let disk = place.target(Kind::Disk, "disk.img");
+    for call in
+        [&["upload", "a.tar.gz", "disk.img"][..], &["download", "a.tar.gz", "disk.img"], &["status", "a.tar.gz"]]
+    {
+        let words = ["a.tar.gz: this is an archive (tar.gz)", "TARGET comes first"];
+        place.call_changing_nothing(call).expect(4).says(&words);
+    }
+    // A disk is none, whether anything was uploaded or not.
+    disk.call("ls", &[]).expect(0);
+    disk.upload_something();
+    disk.call("ls", &[]).expect(0);
+}
+
+#[test]
 fn a_file_that_is_no_fat() {
     let place = place();
     place.write("letter.txt", &b"Dear guest".repeat(1000));

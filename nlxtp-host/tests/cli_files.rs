@@ -86,6 +86,9 @@ fn the_format_follows_the_name() {
     target.call("download", &["d.tar", "--level", "3"]).expect(2).says(&["tar has no level 3"]);
     target.call("download", &["d.tar.gz", "--level", "10"]).expect(2).says(&["0 to 9"]);
     target.call("download", &["d.tar.gz", "--format", "rar"]).expect(2);
+    // A name that promises what is not made.
+    target.call("download", &["d.ZIP"]).expect(2).says(&["d.ZIP", "\"zip\" is not made", "tar.gz"]);
+    target.call("download", &["d.zip", "--format", "tar"]).expect(0);
 }
 
 #[test]
@@ -197,6 +200,13 @@ fn single_files() {
     }
     let place = Place::new();
     let target = place.target(Kind::Directory, "target");
+    // A name that `ls` must escape is taken as `ls` shows it.
+    fs::write(target.path().join("new\nline \\ \u{9b}"), "odd").unwrap();
+    let list = target.call("ls", &["--json"]).expect(0).json();
+    let shown = list["entries"][0]["path"].as_str().unwrap().to_owned();
+    assert_eq!(shown, "new\\nline \\\\ \\u{9b}");
+    assert_eq!(target.call("cat", &[&shown]).expect(0).text(), "odd");
+    target.call("cat", &["a\\x2f..\\x2f..\\x2fsecret"]).expect(2).says(&["relative to the shared directory"]);
     place.write("secret", b"the host's");
     symlink("../secret", target.path().join("link")).unwrap();
     let refused = target.call("cat", &["link"]).expect(2);

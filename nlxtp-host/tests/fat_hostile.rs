@@ -1,381 +1,373 @@
-//! Volumes that a hostile guest made: nothing may panic, loop, or cost more
-//! than the volume's size justifies.
+//! Chains and directories that a guest forged, in each width of the table: what is sound is read, what
+//! is not is told, and neither costs more than the volume justifies.
 
 mod fat_support;
 
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use fat_support::forge::*;
+use nlxtp_host::fat::{Damage, FatError, FatType, FatVolume, NameProblem, ReadLimits, WalkItem, locate};
 
-use fat_support::*;
-use nlxtp_host::fat::{
-    Damage, Extent, FatError, FatType, FatVolume, FormatOptions, MemoryStorage, ReadAt, ReadLimits, Target, WalkItem,
-    WriteAt, locate, write_mbr,
-};
-
-/// An image with a few bytes changed, which counts what is read.
-struct Mutated<'b> {
-    base: &'b [u8],
-    changes: Vec<(u64, u8)>,
-    read: AtomicU64,
+/// `GOOD` in cluster 10, to see that one attack does not take the rest along.
+fn forge(kind: FatType, slots: &[Slot]) -> Forge {
+    let mut forge = Forge::new(kind);
+    forge.root(&[&[file(b"GOOD       ", 10, 4)], slots].concat());
+    forge.link(10, END);
+    let at = forge.at(10);
+    forge.put(at, b"good");
+    forge
 }
 
-impl ReadAt for Mutated<'_> {
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.base.read_exact_at(buf, offset)?;
-        self.read.fetch_add(buf.len() as u64, Ordering::Relaxed);
-        for (at, byte) in &self.changes {
-            let within = at.checked_sub(offset).and_then(|n| usize::try_from(n).ok());
-            if let Some(place) = within.and_then(|n| buf.get_mut(n)) {
-                *place = *byte;
-            }
+fn good(seen: &Seen) {
+    assert_eq!(seen.tree["GOOD"].as_deref(), Some(&b"good"[..]));
+}
+
+const X: &[u8; 11] = b"X          ";
+const D: &[u8; 11] = b"D          ";
+const E: &[u8; 11] = b"E          ";
+
+/// The first number that means "bad", and the last cluster that a number can name.
+fn bad(kind: FatType) -> u32 {
+    match kind {
+        FatType::Fat12 => 0xFF7,
+        FatType::Fat16 => 0xFFF7,
+        FatType::Fat32 => 0x0FFF_FFF7,
+    }
+}
+
+fn last(forge: &Forge) -> u32 {
+    let volume =
+        FatVolume::open(forge.bytes.as_slice(), locate(forge.bytes.as_slice()).unwrap(), ReadLimits::default());
+    volume.unwrap().geometry().cluster_count() + 1
+}
+
+#[test]
+fn first_clusters_that_cannot_be() {
+    for kind in KINDS {
+        let last = last(&Forge::new(kind));
+        for cluster in [0, 1, last + 1, bad(kind) - 1, bad(kind), END & (bad(kind) | 0xF)] {
+            let seen = forge(kind, &[file(X, cluster, 1), directory(D, cluster)]).look();
+            good(&seen);
+            let damage = Damage::OutOfRange { cluster };
+            assert_eq!(seen.damaged(), [("D", damage), ("X", damage)], "{kind:?}");
         }
-        Ok(())
+        // The last cluster there is.
+        let mut forge = forge(kind, &[file(X, last, 512), directory(D, last - 1)]);
+        forge.link(last, END);
+        forge.link(last - 1, END);
+        assert_eq!(forge.look().paths(), ["D", "GOOD", "X"]);
+        // Without a byte there is no cluster to be looked at.
+        assert_eq!(self::forge(kind, &[file(X, bad(kind), 0)]).look().tree["X"].as_deref(), Some(&[][..]));
     }
+    // Cluster numbers have no upper half but in FAT32.
+    let cluster = 0x1_0000 + 10;
+    assert_eq!(forge(FatType::Fat16, &[file(X, cluster, 4)]).look().tree["X"].as_deref(), Some(&b"good"[..]));
+    let seen = forge(FatType::Fat32, &[file(X, cluster, 4)]).look();
+    assert_eq!(seen.damaged(), [("X", Damage::OutOfRange { cluster })]);
+}
 
-    fn len(&self) -> io::Result<u64> {
-        ReadAt::len(self.base)
+#[test]
+fn files_whose_chains_are_wrong() {
+    for kind in KINDS {
+        let last = last(&Forge::new(kind));
+        for (link, damage) in [
+            (20, Damage::Cycle),
+            (21, Damage::Cycle),
+            (22, Damage::Cycle),
+            (0, Damage::FreeCluster { cluster: 22 }),
+            (bad(kind), Damage::BadCluster { cluster: 22 }),
+            (1, Damage::OutOfRange { cluster: 1 }),
+            (last + 1, Damage::OutOfRange { cluster: last + 1 }),
+            (bad(kind) - 1, Damage::OutOfRange { cluster: bad(kind) - 1 }),
+            (bad(kind) + 1, Damage::ShortChain),
+            (END, Damage::ShortChain),
+        ] {
+            // A hundred clusters, so that going round would be worth it.
+            let mut forge = forge(kind, &[file(X, 20, 51_200)]);
+            forge.chain(&[20, 21, 22]);
+            forge.link(22, link);
+            let seen = forge.look();
+            good(&seen);
+            assert_eq!(seen.damaged(), [("X", damage)], "{kind:?}, {link:#x}");
+        }
+        // Longer than the size: what guests do to reserve space. Where it leads to is of no matter.
+        for link in [0, 20, bad(kind), last + 1] {
+            let mut forge = forge(kind, &[file(X, 20, 1024)]);
+            forge.chain(&[20, 21, 22]);
+            forge.link(22, link);
+            assert_eq!(forge.look().tree["X"].as_ref().map(Vec::len), Some(1024));
+        }
     }
 }
 
-/// Does everything that the host does with a volume.
-fn use_all(storage: &impl ReadAt) -> Result<(), FatError> {
-    read_all(storage, true)
+#[test]
+fn directories_whose_chains_are_wrong() {
+    // No slot of them is the last, so the chain decides.
+    let full: Vec<Slot> = (0..16).map(|n| file(&numbered(n), 0, 0)).collect();
+    for kind in KINDS {
+        let last = last(&Forge::new(kind));
+        for (link, damage) in [
+            (20, Damage::Cycle),
+            (21, Damage::Cycle),
+            (0, Damage::FreeCluster { cluster: 21 }),
+            (bad(kind), Damage::BadCluster { cluster: 21 }),
+            (1, Damage::OutOfRange { cluster: 1 }),
+            (last + 1, Damage::OutOfRange { cluster: last + 1 }),
+        ] {
+            let mut forge = forge(kind, &[directory(D, 20), directory(E, 25)]);
+            forge.chain(&[20, 21]);
+            forge.slots(20, &full);
+            forge.slots(21, &full);
+            forge.link(21, link);
+            forge.link(25, END);
+            forge.slots(25, &full[..3]);
+            let seen = forge.look();
+            good(&seen);
+            // Nothing of it is shown, and the next one is.
+            assert_eq!(seen.damaged(), [("D", damage)], "{kind:?}, {link:#x}");
+            assert_eq!(seen.paths(), ["E", "E/N0", "E/N1", "E/N2", "GOOD"]);
+        }
+    }
 }
 
-/// Counting the free clusters takes most of the time, so it can be left out.
-fn read_all(storage: &impl ReadAt, count_free: bool) -> Result<(), FatError> {
-    let volume = FatVolume::open(storage, locate(storage)?, ReadLimits::default())?;
-    let _ = volume.label();
-    if count_free {
-        let _ = volume.free_bytes()?;
+#[test]
+fn a_root_whose_chain_is_wrong_is_an_error_and_may_be_changing() {
+    for link in [0, 2, 0x0FFF_FFF7, 1, 4000] {
+        let mut forge = Forge::new(FatType::Fat32);
+        let full: Vec<Slot> = (0..16).map(|n| file(&numbered(n), 0, 0)).collect();
+        forge.slots(2, &full);
+        forge.link(2, link);
+        let error = Seen::of(&forge.bytes.as_slice()).unwrap_err();
+        assert!(error.may_retry(), "{error}");
     }
-    let mut buf = vec![0; 64 * 1024];
-    let mut first_error = None;
-    for item in volume.walk(volume.root()) {
-        let WalkItem::Entry { path, entry } = item? else {
-            continue;
+}
+
+#[test]
+fn directories_in_two_places() {
+    for kind in KINDS {
+        let root = if kind == FatType::Fat32 { 2 } else { 0 };
+        // In itself, in its child, and the root in it.
+        let mut forge = forge(kind, &[directory(D, 20), directory(E, 20)]);
+        forge.link(20, END);
+        forge.link(21, END);
+        forge.slots(20, &[directory(D, 20), directory(E, 21), directory(b"ROOT       ", root)]);
+        forge.slots(21, &[directory(b"UP         ", 20), file(X, 10, 4)]);
+        let seen = forge.look();
+        good(&seen);
+        let shared = Damage::SharedDirectory { cluster: 20 };
+        let to_root = match kind {
+            FatType::Fat32 => Damage::SharedDirectory { cluster: 2 },
+            _ => Damage::OutOfRange { cluster: 0 },
         };
-        assert!(!path.split('/').any(|name| matches!(name, "" | "." | "..")));
-        assert!(!path.chars().any(char::is_control));
-        if entry.is_dir {
-            continue;
-        }
-        let result = volume.open_file(&entry).and_then(|mut reader| {
-            let mut total = 0;
-            loop {
-                match reader.read(&mut buf)? {
-                    0 => return Ok(total),
-                    len => total += len as u64,
-                }
-            }
-        });
-        match result {
-            Ok(total) => assert_eq!(total, u64::from(entry.size)),
-            Err(error) => first_error = first_error.or(Some(error)),
-        }
-        let _ = volume.read_file_at(&entry, u64::from(entry.size / 2), &mut buf[..10]);
+        assert_eq!(seen.paths(), ["D", "D/E", "D/E/X", "GOOD"]);
+        let all = [("D/D", shared), ("D/E/UP", shared), ("D/ROOT", to_root), ("E", shared)];
+        assert_eq!(seen.damaged(), all, "{kind:?}");
     }
-    first_error.map_or(Ok(()), Err)
 }
 
-fn options(fat_type: FatType) -> FormatOptions {
-    let mut options = FormatOptions::new("hostile").unwrap();
-    options.fat_type = Some(fat_type);
-    options
-}
-
-fn image(tree: &Tree, fat_type: FatType, len: u64) -> Vec<u8> {
-    let storage = MemoryStorage::zeroed(usize::try_from(len).unwrap());
-    let layout = plan(tree, options(fat_type), len).unwrap();
-    write(tree, &layout, &storage, 0, Target::Zeroed).unwrap();
-    storage.into_bytes()
-}
-
-/// The places where a change matters: not zero, or soon after.
-fn interesting(image: &[u8]) -> Vec<u64> {
-    let mut places = Vec::new();
-    let mut since = usize::MAX;
-    for (at, byte) in image.iter().enumerate() {
-        since = if *byte == 0 { since.saturating_add(1) } else { 0 };
-        if since < 8 {
-            places.push(at as u64);
-        }
-    }
-    places
-}
-
+/// Two chains that join are two ways to the same clusters, and no cycle; each is read, as other
+/// systems do, as long as all together are not larger than the volume.
 #[test]
-fn thousands_of_mutations() {
-    let mut tree = sample(512);
-    for n in 0..100 {
-        tree.insert(format!("more files with long names {n}"), Some(vec![0; 700]));
-    }
-    for (fat_type, mib, rounds) in [(FatType::Fat12, 2, 1200), (FatType::Fat16, 5, 1200), (FatType::Fat32, 40, 600)] {
-        let base = image(&tree, fat_type, mib * MIB);
-        use_all(&base.as_slice()).unwrap();
-        let places = interesting(&base);
-        let mut random = Random(0x5EED_0001);
-        let (mut refused, mut damaged, mut worst) = (0, 0, 0);
-        for round in 0..rounds {
-            let mut changes = Vec::new();
-            for _ in 0..1 + round % 40 {
-                // The boot sector seldom: it hides everything else.
-                let at = match random.below(64) {
-                    0 => random.next() % 96,
-                    _ => places[random.below(places.len())],
-                };
-                let byte = match random.below(4) {
-                    0 => 0xFF,
-                    1 => 0,
-                    _ => random.next().to_le_bytes()[2],
-                };
-                changes.push((at, byte));
-            }
-            let mutated = Mutated { base: &base, changes, read: AtomicU64::new(0) };
-            match read_all(&mutated, round % 20 == 0) {
-                Ok(()) => {}
-                Err(FatError::NotFat { .. }) => refused += 1,
-                Err(error) if error.may_retry() => damaged += 1,
-                Err(error) => panic!("{error:?}"),
-            }
-            worst = worst.max(mutated.read.into_inner());
+fn chains_that_join() {
+    let full: Vec<Slot> = (0..16).map(|n| file(&numbered(n), 0, 0)).collect();
+    for kind in KINDS {
+        let mut forge =
+            forge(kind, &[file(X, 20, 1024), file(b"Y          ", 22, 1024), directory(D, 30), directory(E, 31)]);
+        forge.chain(&[20, 21]);
+        forge.chain(&[22, 21]);
+        forge.chain(&[30, 32]);
+        forge.chain(&[31, 32]);
+        for (cluster, slots) in [(30, &full[..]), (31, &full[..]), (32, &[directory(X, 40)][..])] {
+            forge.slots(cluster, slots);
         }
-        assert!(refused > 10 && damaged > 10, "{refused} {damaged}");
-        assert!(worst < 8 * mib * MIB, "{fat_type:?} read {worst} bytes");
+        forge.link(40, END);
+        let seen = forge.look();
+        good(&seen);
+        assert_eq!(seen.tree["X"].as_ref().unwrap()[512..], seen.tree["Y"].as_ref().unwrap()[512..]);
+        assert!(seen.tree.contains_key("D/X") && seen.tree.contains_key("E/N15"));
+        assert_eq!(seen.damaged(), [("E/X", Damage::SharedDirectory { cluster: 40 })]);
+    }
+}
+
+/// Files that claim more than there is: the last ones are told and not read, so that a download is
+/// never larger than the disk.
+#[test]
+fn more_files_than_clusters() {
+    for kind in [FatType::Fat12, FatType::Fat32] {
+        let mut slots: Vec<Slot> = (0..10).map(|n| file(&numbered(n), 20, 50 * 512)).collect();
+        slots.push(file(X, 20, u32::MAX));
+        let mut forge = forge(kind, &slots[..8]);
+        forge.chain(&(20..70).collect::<Vec<_>>());
+        let seen = forge.look();
+        good(&seen);
+        assert_eq!(seen.tree.len(), 1 + 3, "three times 50 and 1 of 200 clusters");
+        assert!(seen.damaged.iter().all(|(_, damage)| *damage == Damage::SharedClusters));
+        assert_eq!(seen.damaged.len(), 5);
+        let seen = self::forge(kind, &[slots[10]]).look();
+        good(&seen);
+        assert_eq!(seen.damaged(), [("X", Damage::SharedClusters)]);
     }
 }
 
 #[test]
-fn noise_is_no_file_system() {
-    let mut random = Random(7);
-    for _ in 0..200 {
-        let mut noise: Vec<u8> = (0..4096).map(|_| random.next().to_le_bytes()[1]).collect();
-        noise[510] = 0x55;
-        noise[511] = 0xAA;
-        assert!(!use_all(&noise.as_slice()).unwrap_err().may_retry());
+fn ten_thousand_directories_in_each_other() {
+    let mut forge = Forge::with_clusters(FatType::Fat16, 10_100);
+    forge.root(&[directory(D, 20), file(X, 10, 4)]);
+    forge.link(10, END);
+    for cluster in 20..10_020 {
+        forge.slots(
+            cluster,
+            &[directory(b".          ", cluster), directory(b"..         ", 0), directory(D, cluster + 1)],
+        );
+        forge.link(cluster, END);
     }
+    let seen = forge.look();
+    // X, and as many levels as the limit says.
+    assert_eq!(seen.tree.len(), 1 + ReadLimits::default().max_depth);
+    assert_eq!(seen.too_deep, ["D/".repeat(64) + "D"]);
+    assert!(seen.tree.contains_key("X"));
 }
 
-/// A FAT16 image whose parts can be found and changed.
-struct Victim(MemoryStorage);
-
-/// Where FAT16's tables begin in our images.
-const TABLE: u64 = 4096;
-
-impl Victim {
-    fn new() -> Self {
-        let mut tree = Tree::new();
-        tree.insert("DIR".into(), None);
-        tree.insert("DIR/SUB".into(), None);
-        tree.insert("DIR/SUB/DEEP".into(), Some(vec![4; 100]));
-        tree.insert("FILE".into(), Some(content(1, 3 * 2048)));
-        tree.insert("OTHER".into(), Some(content(2, 2048)));
-        Self(MemoryStorage::from(image(&tree, FatType::Fat16, 16 * MIB)))
+#[test]
+fn directories_of_too_many_slots() {
+    let count = 65_536 / 16;
+    let mut forge = Forge::with_clusters(FatType::Fat32, 3 * count + 100);
+    let chain: Vec<u32> = (20..20 + u32::try_from(count).unwrap()).collect();
+    forge.root(&[directory(D, 20), file(X, 10, 4)]);
+    forge.link(10, END);
+    forge.chain(&chain);
+    for (at, cluster) in chain.iter().enumerate() {
+        let slots: Vec<Slot> = (0..16).map(|n| file(&numbered(16 * at + n), 0, 0)).collect();
+        forge.slots(*cluster, &slots);
     }
+    // All that there can be, without an end but that of the chain.
+    assert_eq!(forge.look().tree.len(), 2 + 65_536);
+    // One more cluster, even an empty one.
+    let next = chain.last().unwrap() + 1;
+    forge.link(next - 1, next);
+    forge.link(next, END);
+    let seen = forge.look();
+    assert_eq!(seen.limits, ["D"]);
+    assert_eq!(seen.paths(), ["X"]);
+}
 
-    fn volume(&self) -> FatVolume<&MemoryStorage> {
-        let extent = locate(&self.0).unwrap();
-        FatVolume::open(&self.0, extent, ReadLimits::default()).unwrap()
-    }
-
-    fn cluster(&self, path: &str) -> u32 {
-        self.volume().lookup(path).unwrap().first_cluster
-    }
-
-    /// Where the slot with a short name lies.
-    fn slot(&self, name: &[u8; 11]) -> u64 {
-        let mut bytes = vec![0; usize::try_from(MIB).unwrap()];
-        self.0.read_exact_at(&mut bytes, 0).unwrap();
-        let at = bytes.windows(11).position(|window| window == name);
-        at.unwrap() as u64
-    }
-
-    fn set_cluster(&self, name: &[u8; 11], cluster: u32) {
-        let at = self.slot(name);
-        self.0.write_all_at(&cluster.to_le_bytes()[..2], at + 26).unwrap();
-    }
-
-    fn set_size(&self, name: &[u8; 11], size: u32) {
-        let at = self.slot(name);
-        self.0.write_all_at(&size.to_le_bytes(), at + 28).unwrap();
-    }
-
-    fn set_link(&self, cluster: u32, value: u16) {
-        let at = TABLE + 2 * u64::from(cluster);
-        self.0.write_all_at(&value.to_le_bytes(), at).unwrap();
-    }
-
-    fn damage(&self) -> Damage {
-        match use_all(&self.0) {
-            Err(error @ FatError::Damaged { .. }) if !error.may_retry() => unreachable!(),
-            Err(FatError::Damaged { damage, .. }) => damage,
-            other => panic!("{other:?}"),
+/// Each costs as much to read as the largest directory, and contradicts itself at its end.
+#[test]
+fn too_many_directories_that_cannot_be_read() {
+    let broken = |count: usize| {
+        let mut forge = Forge::with_clusters(FatType::Fat32, 600);
+        let root: Vec<u32> = (20..20 + u32::try_from(count.div_ceil(16)).unwrap()).collect();
+        forge.chain(&[&[2], &root[..]].concat());
+        forge.slots(2, &[[0xE5; 32]; 16]);
+        for (at, cluster) in root.iter().enumerate() {
+            let numbers = 16 * at..(16 * at + 16).min(count);
+            let slots: Vec<Slot> = numbers.map(|n| directory(&numbered(n), 100)).collect();
+            forge.slots(*cluster, &slots);
         }
-    }
-}
-
-const FILE: &[u8; 11] = b"FILE       ";
-const OTHER: &[u8; 11] = b"OTHER      ";
-const SUB: &[u8; 11] = b"SUB        ";
-
-fn narrow(cluster: u32) -> u16 {
-    u16::try_from(cluster).unwrap()
-}
-
-#[test]
-fn the_victim_is_sound() {
-    use_all(&Victim::new().0).unwrap();
-}
-
-#[test]
-fn directories_that_contain_themselves() {
-    let victim = Victim::new();
-    let cluster = victim.cluster("DIR");
-    victim.set_cluster(SUB, cluster);
-    assert_eq!(victim.damage(), Damage::SharedDirectory { cluster });
-
-    // The root has no cluster number in FAT16, and one in FAT32.
-    let victim = Victim::new();
-    victim.set_cluster(SUB, 0);
-    assert_eq!(victim.damage(), Damage::OutOfRange { cluster: 0 });
-
-    let mut tree = Tree::new();
-    tree.insert("DIR".into(), None);
-    let mut bytes = image(&tree, FatType::Fat32, 40 * MIB);
-    let at = bytes.windows(4).position(|window| window == b"DIR ").unwrap();
-    bytes[at + 26] = 2;
-    let error = use_all(&bytes.as_slice()).unwrap_err();
-    let damage = Damage::SharedDirectory { cluster: 2 };
-    assert!(matches!(error, FatError::Damaged { damage: found, .. } if found == damage));
-}
-
-#[test]
-fn directory_chains_without_end() {
-    let victim = Victim::new();
-    let cluster = victim.cluster("DIR/SUB");
-    let offset = {
-        let geometry = victim.volume().geometry().clone();
-        geometry.metadata_bytes() + u64::from(cluster - 2) * u64::from(geometry.cluster_size())
+        // It never ends.
+        forge.link(100, 100);
+        forge.slots(100, &[[0xE5; 32]; 16]);
+        Seen::of(&forge.bytes.as_slice())
     };
-    // Only deleted slots, so that nothing ends the directory.
-    victim.0.write_all_at(&[0xE5; 2048], offset).unwrap();
-    victim.set_link(cluster, narrow(cluster));
-    assert_eq!(victim.damage(), Damage::Cycle);
-
-    // No cycle, but longer than a directory may be.
-    let count = 2 * 1024 * 1024 / 2048 + 10;
-    let start = victim.cluster("OTHER") + 10;
-    victim.set_cluster(SUB, start);
-    for n in 0..count {
-        let at = offset + u64::from(start + n - cluster) * 2048;
-        victim.0.write_all_at(&[0xE5; 2048], at).unwrap();
-        victim.set_link(start + n, narrow(start + n + 1));
-    }
-    let error = use_all(&victim.0).unwrap_err();
-    assert!(matches!(error, FatError::Limit { limit: 65_536, .. }), "{error}");
-    assert!(!error.may_retry());
+    assert_eq!(broken(100).unwrap().damaged.len(), 100);
+    let error = broken(101).unwrap_err();
+    assert!(error.may_retry(), "{error}");
 }
 
 #[test]
-fn file_chains() {
-    let file = Victim::new().cluster("FILE");
-    for (link, damage) in [
-        (narrow(file), Damage::Cycle),
-        (0, Damage::FreeCluster { cluster: file + 1 }),
-        (0xFFF7, Damage::BadCluster { cluster: file + 1 }),
-        (0xFFFF, Damage::ShortChain),
-        (1, Damage::OutOfRange { cluster: 1 }),
-        (0xFFF0, Damage::OutOfRange { cluster: 0xFFF0 }),
-    ] {
-        let victim = Victim::new();
-        victim.set_link(file + 1, link);
-        assert_eq!(victim.damage(), damage);
-        // What comes before the damage can be read by position.
-        let volume = victim.volume();
-        let entry = volume.lookup("FILE").unwrap();
+fn dots_and_labels_where_they_do_not_belong() {
+    for kind in KINDS {
+        let dot = b".          ";
+        let dots = b"..         ";
+        let mut forge = forge(
+            kind,
+            &[label(b"FIRST      "), label(b"SECOND     "), directory(D, 20), directory(dots, 20), file(dot, 10, 4)],
+        );
+        forge.link(20, END);
+        // Wherever they say they lead, nobody follows.
+        forge.slots(
+            20,
+            &[directory(dot, 7), directory(dots, 20), label(b"THIRD      "), directory(dots, 20), file(dot, 10, 4)],
+        );
+        let seen = forge.look();
+        good(&seen);
+        assert_eq!(seen.paths(), ["D", "GOOD"]);
+        let dots = NameProblem::Dots;
+        assert_eq!(seen.left_out(), [("..", dots), (".", dots), ("D/..", dots), ("D/.", dots)]);
+        let volume =
+            FatVolume::open(forge.bytes.as_slice(), locate(forge.bytes.as_slice()).unwrap(), ReadLimits::default());
+        assert_eq!(volume.unwrap().label().unwrap().as_deref(), Some("FIRST"));
+        // Without any, the first two slots are entries like all others.
+        forge.slots(20, &[file(X, 10, 4), directory(b"Y          ", 21), [0; 32]]);
+        forge.link(21, END);
+        assert_eq!(forge.look().paths(), ["D", "D/X", "D/Y", "GOOD"]);
+    }
+}
+
+/// What is asked for one by one is refused as on a walk.
+#[test]
+fn files_and_paths_asked_for() {
+    for kind in KINDS {
+        let mut forge = forge(kind, &[file(X, 20, 1500), file(b"HUGE       ", 20, u32::MAX), directory(D, 30)]);
+        forge.chain(&[20, 21, 22]);
+        forge.link(21, 0);
+        forge.link(30, 0);
+        forge.slots(30, &[file(X, 10, 4); 16]);
+        let bytes = forge.bytes.as_slice();
+        let volume = FatVolume::open(bytes, locate(bytes).unwrap(), ReadLimits::default()).unwrap();
+        let damage = |error: FatError| match error {
+            FatError::Damaged { damage, .. } => damage,
+            other => panic!("{other:?}"),
+        };
+        let entry = volume.lookup("X").unwrap();
         let mut buf = [0; 10];
-        let read = volume.read_file_at(&entry, 5000, &mut buf);
-        assert!(read.unwrap_err().may_retry());
+        for offset in [0, 1490, 5000] {
+            let error = volume.read_file_at(&entry, offset, &mut buf).unwrap_err();
+            assert_eq!(damage(error), Damage::FreeCluster { cluster: 21 });
+        }
+        assert!(matches!(volume.read_file(&entry, 1499), Err(FatError::Limit { .. })));
+        let huge = volume.lookup("HUGE").unwrap();
+        assert_eq!(damage(volume.open_file(&huge).unwrap_err()), Damage::OversizedFile);
+        assert_eq!(damage(volume.read_file(&huge, u32::MAX).unwrap_err()), Damage::OversizedFile);
+        assert_eq!(damage(volume.lookup("D/X").unwrap_err()), Damage::FreeCluster { cluster: 30 });
+        assert!(matches!(volume.open_file(&volume.lookup("D").unwrap()), Err(FatError::NotAFile { .. })));
     }
-    for cluster in [0, 1, 0xFFFF] {
-        let victim = Victim::new();
-        victim.set_cluster(FILE, cluster);
-        assert_eq!(victim.damage(), Damage::OutOfRange { cluster });
-    }
-}
-
-#[test]
-fn absurd_sizes() {
-    let victim = Victim::new();
-    victim.set_size(FILE, u32::MAX);
-    assert_eq!(victim.damage(), Damage::SharedClusters);
-    let volume = victim.volume();
-    let entry = volume.lookup("FILE").unwrap();
-    let error = volume.open_file(&entry).unwrap_err();
-    let damage = Damage::OversizedFile;
-    assert!(matches!(error, FatError::Damaged { damage: found, .. } if found == damage));
-    let error = volume.read_file(&entry, 1000).unwrap_err();
-    assert!(matches!(error, FatError::Limit { .. }));
-
-    // Each fits, but not both.
-    let victim = Victim::new();
-    let size = u32::try_from(victim.volume().geometry().data_bytes()).unwrap();
-    victim.set_size(OTHER, size);
-    assert_eq!(victim.damage(), Damage::SharedClusters);
-
-    // Longer than its chain.
-    let victim = Victim::new();
-    victim.set_size(FILE, 3 * 2048 + 1);
-    assert_eq!(victim.damage(), Damage::ShortChain);
-
-    // A chain longer than the size is what guests make by reserving space.
-    let victim = Victim::new();
-    victim.set_size(FILE, 5);
-    use_all(&victim.0).unwrap();
 }
 
 #[test]
 fn limits_are_kept() {
-    let mut tree = Tree::new();
-    tree.insert("a/b/c/d".into(), Some(vec![1]));
-    for n in 0..50 {
-        tree.insert(format!("a/{n}"), Some(vec![1]));
-    }
-    let bytes = image(&with_directories(tree), FatType::Fat12, MIB);
-    let tight = ReadLimits { max_directory_slots: 103, max_depth: 3, max_path_len: 7, max_entries: 54 };
-    let walk = |limits: ReadLimits| {
-        let storage = bytes.as_slice();
-        let volume = FatVolume::open(storage, locate(storage)?, limits)?;
-        volume.walk(volume.root()).try_for_each(|item| item.map(drop))
+    // D/X, D/E/X, and a long name of four slots in D.
+    let mut forge = forge(FatType::Fat12, &[directory(D, 20)]);
+    let name = "n".repeat(30);
+    let slots = [&[file(X, 10, 4), directory(E, 21)][..], &long(&units(&name), X), &[file(X, 10, 4)]].concat();
+    forge.slots(20, &slots);
+    forge.slots(21, &[file(X, 10, 4)]);
+    forge.link(20, END);
+    forge.link(21, END);
+    let walk = |limits: ReadLimits| -> Result<Vec<String>, FatError> {
+        let bytes = forge.bytes.as_slice();
+        let volume = FatVolume::open(bytes, locate(bytes)?, limits)?;
+        let items = volume.walk(volume.root()).map(|item| {
+            Ok(match item? {
+                WalkItem::Entry { path, .. } => path,
+                WalkItem::TooDeep { path } => format!("deep: {path}"),
+                WalkItem::Unreadable { path, error } => format!("{path}: {error}"),
+                other => panic!("{other:?}"),
+            })
+        });
+        items.collect()
     };
-    let what = |limits| match walk(limits) {
-        Err(FatError::Limit { what, .. }) => what,
-        other => panic!("{other:?}"),
-    };
-    walk(ReadLimits { max_directory_slots: 128, ..tight }).unwrap();
-    let less = ReadLimits { max_directory_slots: 32, ..tight };
-    assert!(what(less).contains("slots"));
-    let tight = ReadLimits { max_directory_slots: 128, ..tight };
-    assert!(what(ReadLimits { max_depth: 2, ..tight }).contains("directories"));
-    assert!(what(ReadLimits { max_path_len: 6, ..tight }).contains("path"));
-    assert!(what(ReadLimits { max_entries: 53, ..tight }).contains("entries"));
-}
-
-#[test]
-fn partitions_that_lie() {
-    let disk = MemoryStorage::zeroed(usize::try_from(20 * MIB).unwrap());
-    let tree = Tree::from([("FILE".to_owned(), Some(vec![1; 5000]))]);
-    let layout = plan(&tree, options(FatType::Fat16), 16 * MIB).unwrap();
-    write(&tree, &layout, &disk, MIB, Target::Zeroed).unwrap();
-    // The partition is shorter than the file system says.
-    write_mbr(&disk, 2048, 15 * 2048, 1, 0x0E).unwrap();
-    assert!(matches!(use_all(&disk), Err(FatError::NotFat { .. })));
-    for extent in [
-        Extent { offset: u64::MAX, len: 1 },
-        Extent { offset: 0, len: u64::MAX },
-        Extent { offset: MIB, len: 0 },
-        Extent { offset: i64::MAX.unsigned_abs(), len: 0 },
-    ] {
-        assert!(FatVolume::open(&disk, extent, ReadLimits::default()).is_err());
-    }
+    let long = format!("D/{name}");
+    let tight = ReadLimits { max_directory_slots: 64, max_depth: 2, max_path_len: 32, max_entries: 6 };
+    assert_eq!(walk(tight).unwrap(), ["D", "D/E", "D/E/X", "D/X", &long, "GOOD"]);
+    let deep = format!("deep: {long}");
+    assert_eq!(walk(ReadLimits { max_path_len: 31, ..tight }).unwrap(), ["D", "D/E", "D/E/X", "D/X", &deep, "GOOD"]);
+    assert_eq!(walk(ReadLimits { max_depth: 1, ..tight }).unwrap(), ["D", "deep: D/E", "D/X", &long, "GOOD"]);
+    assert_eq!(walk(ReadLimits { max_depth: 0, ..tight }).unwrap(), ["deep: D", "GOOD"]);
+    let error = walk(ReadLimits { max_entries: 5, ..tight }).unwrap_err();
+    assert!(matches!(error, FatError::Limit { what: "entries", limit: 5, .. }), "{error}");
+    // The six slots of D and the one that ends it.
+    assert_eq!(walk(ReadLimits { max_directory_slots: 7, ..tight }).unwrap().len(), 6);
+    let less = walk(ReadLimits { max_directory_slots: 6, ..tight }).unwrap();
+    assert_eq!(less, ["D: directory at cluster 20: more than 6 slots of 32 bytes", "GOOD"]);
+    let error = walk(ReadLimits { max_directory_slots: 2, ..tight }).unwrap_err();
+    assert!(matches!(error, FatError::Limit { limit: 2, .. }), "{error}");
 }

@@ -1,12 +1,13 @@
 //! Other implementations of FAT judge what we build, and we read what they
-//! build: dosfstools, mtools, and the `fatfs` crate.
+//! build: dosfstools, mtools, and the crates `fatfs` and `hadris-fat`.
 
 mod fat_support;
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use fat_support::judges::{self, contents, fsck, run};
 use fat_support::*;
 use nlxtp_host::fat::{
     DEFAULT_FIRST_LBA, Extent, FatType, FatVolume, FormatOptions, ReadLimits, Target, locate, write_mbr,
@@ -43,60 +44,12 @@ fn crowded() -> Tree {
     with_directories(tree)
 }
 
-fn run(command: &mut Command) -> String {
-    let output = command.env("LC_ALL", "C.UTF-8").output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {text}");
-    text
-}
-
-fn fsck(image: &Path) {
-    let text = run(Command::new("/usr/sbin/fsck.vfat").args(["-n", "-v"]).arg(image));
-    for complaint in ["differ", "wrong", "bad", "Orphan", "Dirty", "dirty", "Auto", "should"] {
-        assert!(!text.contains(complaint), "{text}");
-    }
-}
-
-/// Everything on an image as mtools see it.
-fn read_with_mtools(image: &str) -> Tree {
-    let directory = tempdir().unwrap();
-    run(Command::new("mcopy").args(["-s", "-n", "-i", image, "::/"]).arg(directory.path()));
-    read_host(directory.path())
-}
-
-/// Everything on an image as the `fatfs` crate sees it.
-fn read_with_fatfs(image: &Path, extent: Extent) -> Tree {
-    let part = Part { file: open_rw(image), extent, position: 0 };
-    let volume = fatfs::FileSystem::new(part, fatfs::FsOptions::new()).unwrap();
-    assert_eq!(volume.volume_label(), "NLXTP");
-    let mut tree = Tree::new();
-    let mut todo = vec![(String::new(), volume.root_dir())];
-    while let Some((prefix, directory)) = todo.pop() {
-        for entry in directory.iter() {
-            let entry = entry.unwrap();
-            let path = format!("{prefix}{}", entry.file_name());
-            if matches!(entry.file_name().as_str(), "." | "..") {
-                continue;
-            }
-            if entry.is_dir() {
-                todo.push((format!("{path}/"), entry.to_dir()));
-                tree.insert(path, None);
-            } else {
-                let mut content = Vec::new();
-                entry.to_file().read_to_end(&mut content).unwrap();
-                tree.insert(path, Some(content));
-            }
-        }
-    }
-    tree
-}
-
-fn whole(len: u64) -> Extent {
-    Extent { offset: 0, len }
+fn part(image: &Path, extent: Extent) -> Part {
+    Part { file: open_rw(image), extent, position: 0 }
 }
 
 #[test]
-fn fatfs_and_we_read_what_we_build() {
+fn fatfs_hadris_and_we_read_what_we_build() {
     let directory = tempdir().unwrap();
     for (n, (mib, fat_type, cluster_size)) in KINDS.into_iter().enumerate() {
         let image = directory.path().join(n.to_string());
@@ -105,7 +58,8 @@ fn fatfs_and_we_read_what_we_build() {
         let layout = build_file(&image, &tree, options, mib * MIB);
         assert_eq!(layout.geometry().fat_type(), fat_type);
         let extent = whole(mib * MIB);
-        assert_same(&read_with_fatfs(&image, extent), &tree);
+        assert_same(&contents(judges::fatfs(part(&image, extent))), &tree);
+        assert_same(&contents(judges::hadris(&image)), &tree);
         let file = open_rw(&image);
         assert_eq!(locate(&file).unwrap(), extent);
         assert_same(&read_tree(&file, extent).unwrap(), &tree);
@@ -164,7 +118,7 @@ fn fsck_and_mtools_accept_what_we_build() {
         let tree = basic_sample(cluster_size.unwrap_or(2048) as usize);
         build_file(&image, &tree, options(fat_type, cluster_size), mib * MIB);
         fsck(&image);
-        assert_same(&read_with_mtools(image.to_str().unwrap()), &tree);
+        assert_same(&contents(judges::mtools(image.to_str().unwrap())), &tree);
         let label = run(Command::new("mlabel").arg("-s").arg("-i").arg(&image).arg("::"));
         assert!(label.contains("NLXTP"), "{label}");
     }
@@ -185,8 +139,8 @@ fn crowded_directories_and_roots() {
         fsck(&image);
         let file = open_rw(&image);
         assert_same(&read_tree(&file, whole(mib * MIB)).unwrap(), &tree);
-        assert_same(&read_with_mtools(image.to_str().unwrap()), &tree);
-        assert_same(&read_with_fatfs(&image, whole(mib * MIB)), &tree);
+        assert_same(&contents(judges::mtools(image.to_str().unwrap())), &tree);
+        assert_same(&contents(judges::fatfs(part(&image, whole(mib * MIB)))), &tree);
     }
 }
 
@@ -213,9 +167,9 @@ fn a_partition_over_old_content() {
         let extent = locate(&file).unwrap();
         assert_eq!((extent.offset, extent.len), (MIB, 68 * MIB));
         assert_same(&read_tree(&file, extent).unwrap(), &tree);
-        assert_same(&read_with_fatfs(&image, extent), &tree);
+        assert_same(&contents(judges::fatfs(part(&image, extent))), &tree);
         let place = format!("{}@@1M", image.display());
-        assert_same(&read_with_mtools(&place), &tree);
+        assert_same(&contents(judges::mtools(&place)), &tree);
         let part = directory.path().join("part");
         run(Command::new("dd")
             .args(["bs=1M", "skip=1", "count=68", "status=none"])

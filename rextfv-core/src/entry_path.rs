@@ -132,6 +132,37 @@ pub fn displayable(bytes: &[u8]) -> String {
     shown
 }
 
+/// The bytes that [`displayable`] shows so; `None` where it shows nothing so.
+pub fn from_displayable(shown: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(shown.len());
+    let mut rest = shown;
+    while let Some((plain, escaped)) = rest.split_once('\\') {
+        bytes.extend_from_slice(plain.as_bytes());
+        let kind = escaped.chars().next()?;
+        rest = &escaped[kind.len_utf8()..];
+        match kind {
+            '\\' => bytes.push(b'\\'),
+            'n' => bytes.push(b'\n'),
+            'r' => bytes.push(b'\r'),
+            't' => bytes.push(b'\t'),
+            'x' => {
+                let (digits, after) = rest.split_at_checked(2)?;
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                rest = after;
+            }
+            'u' => {
+                let (digits, after) = rest.strip_prefix('{')?.split_once('}')?;
+                let character = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+                bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = after;
+            }
+            _ => return None,
+        }
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Some(bytes)
+}
+
 impl fmt::Display for EntryPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_root() { "." } else { "" })?;
@@ -191,5 +222,15 @@ mod tests {
     fn display_cannot_drive_a_terminal() {
         let path = EntryPath::parse(b"a\x1b[31m\n\xff").unwrap();
         assert_eq!(path.to_string(), "a\\u{1b}[31m\\n\\xff");
+    }
+
+    #[test]
+    fn what_is_shown_leads_back() {
+        for bytes in [&b"plain"[..], b"a\x1b[31m\n\xff\\", b"\r\t\0", "\u{85}\u{fc}".as_bytes(), b"\\x41", b""] {
+            assert_eq!(from_displayable(&displayable(bytes)).as_deref(), Some(bytes));
+        }
+        for shown in ["\\", "\\q", "\\x4", "\\xzz", "\\u{", "\\u{110000}", "\\u{}"] {
+            assert_eq!(from_displayable(shown), None, "{shown}");
+        }
     }
 }

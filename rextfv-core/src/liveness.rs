@@ -100,9 +100,12 @@ struct Beat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Evidence {
-    /// The monitor itself, or its daemon, wrote so.
-    #[error("the guest says so")]
-    GuestSaysSo,
+    /// The monitor wrote that it was told to stop, or its daemon that it was found dead.
+    #[error("the guest reports that its monitor was told to stop, or was found dead")]
+    Interrupted,
+    /// The guest's daemon wrote that the guest was booted anew.
+    #[error("the guest reports that it was booted anew before the start script had ended")]
+    Rebooted,
     /// The monitor ended the script because it ran too long.
     #[error("the monitor has ended the start script, because it ran longer than the guest allows")]
     TimedOut,
@@ -206,8 +209,8 @@ fn in_the_guests_words(status: &Status) -> Option<(State, Option<Evidence>)> {
     match status.state {
         RunState::Finished if status.done => Some((State::Finished, None)),
         RunState::TimedOut if status.done => Some((State::Finished, Some(Evidence::TimedOut))),
-        RunState::Interrupted => Some((State::MonitorStopped, Some(Evidence::GuestSaysSo))),
-        RunState::Rebooted => Some((State::GuestRebooted, Some(Evidence::GuestSaysSo))),
+        RunState::Interrupted => Some((State::MonitorStopped, Some(Evidence::Interrupted))),
+        RunState::Rebooted => Some((State::GuestRebooted, Some(Evidence::Rebooted))),
         // Ended, but the results are not on the disk yet.
         RunState::Finished | RunState::TimedOut | RunState::Running => None,
     }

@@ -1,5 +1,6 @@
 //! Retry on inconsistency (paper, section 3.1.2), with time injected.
 
+use core::iter::successors;
 use core::time::Duration;
 
 use crate::powers::Clock;
@@ -38,6 +39,13 @@ impl RetryPolicy {
         longest_interval: Duration::ZERO,
         deadline: Duration::ZERO,
     };
+
+    /// The pauses before the second, third, … attempt.
+    pub fn pauses(&self) -> impl Iterator<Item = Duration> + use<> {
+        let Self { interval, backoff, longest_interval, .. } = *self;
+        let longer = move |pause: &Duration| Some(pause.saturating_mul(backoff).min(longest_interval));
+        successors(Some(interval.min(longest_interval)), longer).take(self.attempts.saturating_sub(1) as usize)
+    }
 }
 
 /// What one attempt came to.
@@ -53,19 +61,18 @@ pub enum Attempt<T> {
 /// with the number of attempts made.
 pub fn retry<T>(policy: &RetryPolicy, clock: &dyn Clock, mut attempt: impl FnMut() -> Attempt<T>) -> (T, u32) {
     let start = clock.now();
-    let mut pause = policy.interval.min(policy.longest_interval);
+    let mut pauses = policy.pauses();
     let mut made = 1;
     loop {
         let result = match attempt() {
             Attempt::Settled(result) => return (result, made),
             Attempt::Again(result) => result,
         };
-        let next_start = clock.now().saturating_sub(start).saturating_add(pause);
-        if made >= policy.attempts || next_start > policy.deadline {
+        let in_time = |pause: &Duration| clock.now().saturating_sub(start).saturating_add(*pause) <= policy.deadline;
+        let Some(pause) = pauses.next().filter(in_time) else {
             return (result, made);
-        }
+        };
         clock.sleep(pause);
-        pause = pause.saturating_mul(policy.backoff).min(policy.longest_interval);
         made += 1;
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use nlxtp_host::error::{Error, ErrorKind, Result as HostResult};
-use rextfv_core::entry_path::{EntryPath, displayable};
+use rextfv_core::entry_path::{EntryPath, displayable, from_displayable};
 use rextfv_core::listing::Listing;
 use rextfv_core::shared_directory::{Content, Entry, EntryKind, LeftOut, Visitor};
 use serde::Serialize;
@@ -171,10 +171,19 @@ const PIECE: usize = 1 << 20;
 impl Cat {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let failed = |error: Error| Failure::target(error, &self.target);
-        let path = self.parse_path().map_err(failed)?;
+        let mut path = parse_path(self.path.as_encoded_bytes()).map_err(failed)?;
         let node = open_node(&self.target, Default::default())?;
         let control = session.control(None);
-        let (entry, _) = session.with_retries(&control, || node.directory().view()?.entry(&path)).map_err(failed)?;
+        let find = |path: &EntryPath| session.with_retries(&control, || node.directory().view()?.entry(path));
+        let (mut entry, _) = find(&path).map_err(failed)?;
+        // As `ls` shows it, perhaps.
+        if entry.is_none()
+            && let Some(meant) = path.as_str().and_then(from_displayable)
+            && meant != path.as_bytes()
+        {
+            path = parse_path(&meant).map_err(failed)?;
+            (entry, _) = find(&path).map_err(failed)?;
+        }
         let size = self.check(&path, entry).map_err(failed)?;
 
         let mut output = ContentOutput::new(self.raw);
@@ -208,15 +217,6 @@ impl Cat {
         Ok(exit::SUCCESS)
     }
 
-    fn parse_path(&self) -> HostResult<EntryPath> {
-        let bytes = self.path.as_encoded_bytes();
-        EntryPath::parse(bytes).map_err(|error| {
-            Error::new(ErrorKind::InvalidInput, error.to_string())
-                .with_object(displayable(bytes))
-                .with_hint("give the path as `nlxtp ls TARGET` shows it, relative to the shared directory")
-        })
-    }
-
     /// The length of a file that can be read.
     fn check(&self, path: &EntryPath, entry: Option<Entry>) -> HostResult<u64> {
         let refuse = |kind, message: &str| {
@@ -233,4 +233,12 @@ impl Cat {
             Some(entry) => Ok(entry.size),
         }
     }
+}
+
+fn parse_path(bytes: &[u8]) -> HostResult<EntryPath> {
+    EntryPath::parse(bytes).map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, error.to_string())
+            .with_object(displayable(bytes))
+            .with_hint("give the path as `nlxtp ls TARGET` shows it, relative to the shared directory")
+    })
 }

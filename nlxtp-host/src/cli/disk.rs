@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use nlxtp_host::shared_directory::{DiskImage, DiskOptions};
 use rextfv_core::entry_path::displayable;
@@ -36,8 +37,8 @@ pub struct Create {
     /// Bytes of the whole disk, up to 2TiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "62MiB")]
     size: u64,
-    /// The volume label, at most 11 characters
-    #[arg(long, value_name = "NAME", default_value = VOLUME_LABEL)]
+    /// The volume label, 1 to 11 characters
+    #[arg(long, value_name = "NAME", default_value = VOLUME_LABEL, value_parser = NonEmptyStringValueParser::new())]
     label: String,
 }
 

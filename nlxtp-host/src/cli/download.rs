@@ -11,7 +11,7 @@ use rextfv_core::operations::DownloadReport;
 use rextfv_core::shared_directory::MayRetry;
 use serde::Serialize;
 
-use super::archive_file::{self, NewArchive, Watched};
+use super::archive_file::{self, Sink, Watched};
 use super::failure::{Failure, exit};
 use super::options::{LimitOptions, open_node};
 use super::output::{json_line, print, print_aside, show_listing};
@@ -83,14 +83,14 @@ impl Download {
         let control = session.control(self.timeout);
         let node = &mut open_node(&self.target, self.limits.limits())?;
         self.check_apart().map_err(|error| Failure::archive(error, &self.archive))?;
-        let mut archive = NewArchive::create(&self.archive, self.force)?;
+        let mut archive =
+            Sink::create(&self.archive, self.force).map_err(|error| Failure::archive(error, &self.archive))?;
         let meter = Meter::new();
         let control = meter.watch(control);
         let mut fault = None;
         let can_restart = archive.can_restart();
         let downloaded = session.with_retries(&control, || {
-            let writer =
-                archive.writer().map_err(|error| Error::io("write the archive", error).with_path(&self.archive))?;
+            let writer = archive.writer().map_err(|error| error.with_path(&self.archive))?;
             let mut sink = Watched::new(writer);
             node.download(&mut sink, format, &control).map_err(|error| {
                 if error.may_retry() && can_restart {
@@ -137,7 +137,10 @@ impl Download {
             Some(Format::TarGz) => OutputFormat::default(),
             Some(Format::Tar) => OutputFormat::Tar,
             Some(Format::TarZst) => OutputFormat::TarZst { level: 3 },
-            None => OutputFormat::from_path(&self.archive),
+            None => {
+                self.check_ending()?;
+                OutputFormat::from_path(&self.archive)
+            }
         };
         let Some(level) = self.level else { return Ok(format) };
         match format {
@@ -148,6 +151,17 @@ impl Download {
             _ => Err(Error::new(ErrorKind::InvalidInput, format!("{} has no level {level}", format_name(format)))
                 .with_hint("tar.gz has 0 to 9, tar.zst 1 to 22, tar none")),
         }
+    }
+
+    /// Refuses a name that promises a format that is not made.
+    fn check_ending(&self) -> Result<(), Error> {
+        let ending = self.archive.extension().unwrap_or_default().to_ascii_lowercase();
+        if ["zip", "7z", "rar", "xz", "txz", "bz2", "tbz2"].iter().any(|other| ending == *other) {
+            let message = format!("an archive of the format \"{}\" is not made", ending.display());
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with_hint("let the name end with .tar.gz, .tar.zst or .tar, or choose one by --format"));
+        }
+        Ok(())
     }
 
     fn show(&self, report: &DownloadReport) -> String {

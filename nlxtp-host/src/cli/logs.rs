@@ -147,7 +147,7 @@ impl Logs {
 
     fn say_how_it_ended(&self, report: &StatusReport, session: &Session) {
         if self.follow && report.state != State::Finished {
-            let reason = report.reason.as_deref().unwrap_or("the guest says so");
+            let reason = report.reason.as_deref().unwrap_or_default();
             session.note(&format!("{}: {}", report.state.word(), displayable(reason.as_bytes())));
         }
     }

@@ -1,9 +1,12 @@
 //! Options that several commands share.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use nlxtp_host::archive::ArchiveReader;
+use nlxtp_host::error::{Error, ErrorKind};
 use nlxtp_host::guest::KnownPower;
 use nlxtp_host::node::Node;
 use nlxtp_host::shared_directory;
@@ -115,7 +118,25 @@ impl Query {
 
 /// The node with this shared directory.
 pub fn open_node(target: &Path, limits: Limits) -> Result<Node, Failure> {
+    refuse_archive(target)?;
     let directory =
         shared_directory::open_with_limits(target, limits).map_err(|error| Failure::target(error, target))?;
     Ok(Node::from_boxed(directory).with_limits(limits))
+}
+
+/// Refuses an archive in the target's place: the two paths are easily swapped.
+fn refuse_archive(target: &Path) -> Result<(), Failure> {
+    // What cannot be opened is told by who opens the target; a FIFO or device is not to be touched.
+    if !target.is_file() {
+        return Ok(());
+    }
+    let Ok(mut file) = File::open(target) else { return Ok(()) };
+    match ArchiveReader::open(&mut file) {
+        Ok(archive) => {
+            let message = format!("this is an archive ({}), not a shared directory or disk", archive.format().name());
+            let error = Error::new(ErrorKind::NotATarget, message);
+            Err(Failure::target(error.with_hint("TARGET comes first, then ARCHIVE"), target))
+        }
+        Err(_) => Ok(()),
+    }
 }

@@ -45,13 +45,16 @@ pub fn locate(storage: &(impl ReadAt + ?Sized)) -> Result<Extent, FatError> {
             "the first block has no signature 55 AA: neither partition table nor boot sector",
         ));
     }
-    if Geometry::decode(&sector, len).is_ok() {
+    let Err(bare) = Geometry::decode(&sector, len) else {
         return Ok(Extent { offset: 0, len });
-    }
+    };
     let kind = sector[TABLE_AT + 4];
     match kind {
         0x01 | 0x04 | 0x06 | 0x0B | 0x0C | 0x0E => {}
-        0x00 => return Err(FatError::not_fat("the disk has no partition 1")),
+        0x00 => {
+            let reason = format!("the disk has no partition 1, and is no file system as a whole: {bare}");
+            return Err(FatError::not_fat(reason));
+        }
         0xEE => {
             return Err(FatError::not_fat("the disk has a GPT; a master boot record is needed"));
         }

@@ -55,6 +55,12 @@ impl Table {
         }
     }
 
+    /// Drops what was read of the table.
+    pub fn forget(&self) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.fill_with(|| None);
+    }
+
     /// Whether there is a cluster of this number.
     pub fn has(&self, cluster: u32) -> bool {
         cluster.checked_sub(FIRST_CLUSTER).is_some_and(|index| index < self.cluster_count)

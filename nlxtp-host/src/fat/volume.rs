@@ -45,7 +45,7 @@ impl Default for ReadLimits {
 /// Every byte of it is taken for hostile: whatever the disk says, an operation
 /// ends after a bounded amount of work with a result or an error. The content
 /// may change at any time. Parts of the allocation table are cached; to see
-/// what changed since, open the volume again.
+/// what changed since, open the volume again, or use [`Walk::again`].
 #[derive(Debug)]
 pub struct FatVolume<S> {
     pub(super) storage: S,
@@ -88,6 +88,11 @@ impl<S: ReadAt> FatVolume<S> {
     #[must_use]
     pub fn limits(&self) -> &ReadLimits {
         &self.limits
+    }
+
+    /// Drops what is kept of the allocation table, so that changes since are seen.
+    pub(super) fn forget(&self) {
+        self.table.forget();
     }
 
     /// The volume label: the root directory's, else the boot sector's.
@@ -155,16 +160,21 @@ impl<S: ReadAt> FatVolume<S> {
     fn read_directory_chain(&self, first: u32) -> Result<Vec<u8>, FatError> {
         let cluster_size = self.geometry.cluster_size() as usize;
         let limit = self.limits.max_directory_slots as usize * SLOT_LEN;
+        let too_many = || self.too_many_slots(format!("directory at cluster {first}"));
         let mut chain = Chain::new(&self.table, first)?;
         let mut bytes = Vec::new();
         let mut cluster = first;
         loop {
             let start = bytes.len();
-            if start >= limit {
-                return Err(self.too_many_slots(format!("directory at cluster {first}")));
+            let room = limit - start;
+            if room == 0 {
+                return Err(too_many());
             }
-            if self.read_slots(&mut bytes, self.cluster_offset(cluster)?, cluster_size.min(limit - start))? {
+            if self.read_slots(&mut bytes, self.cluster_offset(cluster)?, cluster_size.min(room))? {
                 return Ok(bytes);
+            }
+            if cluster_size > room {
+                return Err(too_many());
             }
             match chain.advance(&self.table, &self.storage)? {
                 Some(next) => cluster = next,

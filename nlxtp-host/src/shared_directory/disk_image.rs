@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::limits::Limits;
+use rextfv_core::retry::RetryPolicy;
 use rextfv_core::shared_directory::{
     Attributes, Content, Entry, EntryKind, LeftOut, LeftOutReason, Replacement, Representation, SharedDirectory,
     Sharing, View, Visitor,
@@ -22,13 +23,14 @@ use rextfv_core::shared_directory::{
 use super::disk_replacement::{self, DiskReplacement};
 use super::kept_disk::{KeptDisk, Look};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fat::{self, Extent, FatError, FatVolume, FileReader, ReadAt, ReadLimits, WalkItem};
+use crate::fat::{self, Damage, Extent, FatError, FatVolume, FileReader, ReadAt, ReadLimits, Walk, WalkItem};
 
 /// A raw disk image or block device with a FAT file system.
 #[derive(Debug)]
 pub struct DiskImage {
     path: PathBuf,
     limits: Limits,
+    retries: RetryPolicy,
     kept: Mutex<Keeping>,
 }
 
@@ -71,7 +73,8 @@ impl DiskImage {
     /// system in partition 1 or as a whole. A device to which an upload was cut off is taken: another
     /// upload mends it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let image = Self { path: path.into(), limits: Limits::DEFAULT, kept: Mutex::default() };
+        let retries = RetryPolicy::STATUS;
+        let image = Self { path: path.into(), limits: Limits::DEFAULT, retries, kept: Mutex::default() };
         match image.volume() {
             Err(error) if error.kind() != ErrorKind::Unfinished => Err(error),
             _ => Ok(image),
@@ -94,6 +97,15 @@ impl DiskImage {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The same with another policy for a directory that contradicts itself when it is visited, be it
+    /// damaged or just being written. The attempts are for all of a walk; what stays unreadable is
+    /// left out. The default is [`RetryPolicy::STATUS`].
+    #[must_use]
+    pub fn with_retries(mut self, retries: RetryPolicy) -> Self {
+        self.retries = retries;
         self
     }
 
@@ -297,6 +309,36 @@ impl KeptLook<'_> {
     }
 }
 
+/// Shows an entry to a visitor, or says why it is left out.
+fn visit(
+    volume: &FatVolume<File>,
+    path: &str,
+    found: &fat::Entry,
+    visitor: &mut dyn Visitor<Error = Error>,
+) -> Result<Option<LeftOutReason>> {
+    let Ok(path) = EntryPath::parse(path.as_bytes()) else { return Ok(Some(LeftOutReason::UnusableName)) };
+    let entry = entry(path, found);
+    if found.is_dir {
+        visitor.directory(&entry)?;
+        return Ok(None);
+    }
+    match volume.open_file(found) {
+        Ok(reader) => visitor.file(&entry, &mut FileContent { reader, path: &entry.path })?,
+        Err(FatError::Io(error)) => return Err(FatError::Io(error).into()),
+        // Torn by a loss of power, say. The other files are not.
+        Err(_) => return Ok(Some(LeftOutReason::Unreadable)),
+    }
+    Ok(None)
+}
+
+/// Why a walk leaves an entry out.
+fn unreadable(error: &FatError) -> LeftOutReason {
+    match error {
+        FatError::Damaged { damage: Damage::SharedDirectory { .. }, .. } => LeftOutReason::Repeated,
+        _ => LeftOutReason::Unreadable,
+    }
+}
+
 pub(super) fn entry(path: EntryPath, found: &fat::Entry) -> Entry {
     let (kind, size) = if found.is_dir { (EntryKind::Directory, 0) } else { (EntryKind::File, u64::from(found.size)) };
     Entry { path, kind, size, attributes: Attributes { mode: MODE, modified: found.modified.unwrap_or(0) } }
@@ -343,10 +385,10 @@ impl View for DiskView<'_> {
     }
 
     fn read_at(&mut self, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>> {
-        if let Some((disk, look)) = self.kept.as_mut().and_then(|kept| kept.covering(path, offset, buffer.len())) {
-            if let Ok(length) = disk.read_at(look, path, offset, buffer) {
-                return Ok(length);
-            }
+        if let Some((disk, look)) = self.kept.as_mut().and_then(|kept| kept.covering(path, offset, buffer.len()))
+            && let Ok(length) = disk.read_at(look, path, offset, buffer)
+        {
+            return Ok(length);
         }
         let volume = self.volume()?;
         let Some(found) = find(volume, path)?.filter(|found| !found.is_dir) else { return Ok(None) };
@@ -361,40 +403,40 @@ impl View for DiskView<'_> {
         Ok(names)
     }
 
+    /// A directory that contradicts itself is read again, in case the guest is just writing, and left
+    /// out if it stays so.
     fn walk(&mut self, visitor: &mut dyn Visitor<Error = Error>) -> Result<()> {
-        let volume = self.volume()?;
-        for item in volume.walk(volume.root()) {
-            match item? {
-                WalkItem::Entry { path, entry: found } => {
-                    let Ok(path) = EntryPath::parse(path.as_bytes()) else {
-                        visitor.left_out(LeftOut { path, reason: LeftOutReason::UnusableName })?;
-                        continue;
-                    };
-                    let entry = entry(path, &found);
-                    if found.is_dir {
-                        visitor.directory(&entry)?;
-                    } else {
-                        let reader = match volume.open_file(&found) {
-                            Ok(reader) => reader,
-                            Err(FatError::Io(error)) => return Err(FatError::Io(error).into()),
-                            // Torn by a loss of power, say. The other files are not.
-                            Err(_) => {
-                                let path = entry.path.to_string();
-                                visitor.left_out(LeftOut { path, reason: LeftOutReason::Unreadable })?;
-                                continue;
-                            }
-                        };
-                        visitor.file(&entry, &mut FileContent { reader, path: &entry.path })?;
-                    }
-                }
-                WalkItem::LeftOut { directory, left_out } => {
-                    let path =
-                        if directory.is_empty() { left_out.name } else { format!("{directory}/{}", left_out.name) };
-                    visitor.left_out(LeftOut { path, reason: LeftOutReason::UnusableName })?;
-                }
+        let mut pauses = self.image.retries.pauses().peekable();
+        let mut try_again = |walk: &mut Walk<'_, File>, error: &FatError| {
+            let again = error.may_retry() && pauses.peek().is_some() && walk.again();
+            if again && let Some(pause) = pauses.next() {
+                std::thread::sleep(pause);
             }
+            again
+        };
+        let volume = self.volume()?;
+        let mut walk = volume.walk(volume.root());
+        loop {
+            let (path, reason) = match walk.next() {
+                None => return Ok(()),
+                Some(Err(error)) if try_again(&mut walk, &error) => continue,
+                Some(Ok(WalkItem::Unreadable { error, .. })) if try_again(&mut walk, &error) => continue,
+                Some(Err(error)) => return Err(error.into()),
+                Some(Ok(WalkItem::Entry { path, entry })) => match visit(volume, &path, &entry, visitor)? {
+                    None => continue,
+                    Some(reason) => (path, reason),
+                },
+                Some(Ok(WalkItem::LeftOut { directory, left_out })) if directory.is_empty() => {
+                    (left_out.name, LeftOutReason::UnusableName)
+                }
+                Some(Ok(WalkItem::LeftOut { directory, left_out })) => {
+                    (format!("{directory}/{}", left_out.name), LeftOutReason::UnusableName)
+                }
+                Some(Ok(WalkItem::TooDeep { path })) => (path, LeftOutReason::TooDeep),
+                Some(Ok(WalkItem::Unreadable { path, error })) => (path, unreadable(&error)),
+            };
+            visitor.left_out(LeftOut { path, reason })?;
         }
-        Ok(())
     }
 }
 

@@ -1,6 +1,9 @@
 //! What the tests of the FAT module share: trees as plain data.
 #![allow(dead_code)] // Each test program uses a part of it.
 
+pub mod forge;
+pub mod judges;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -163,6 +166,11 @@ pub fn read_tree(storage: &(impl ReadAt + ?Sized), extent: Extent) -> Result<Tre
         }
     }
     Ok(tree)
+}
+
+/// A volume that is the whole of a disk.
+pub fn whole(len: u64) -> Extent {
+    Extent { offset: 0, len }
 }
 
 /// A directory of the host as a tree.

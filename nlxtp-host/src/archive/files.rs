@@ -1,0 +1,244 @@
+//! Archives as files: read from where they are, or from a pipe; written so that none is ever half
+//! there.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use rextfv_core::limits::Limits;
+
+use crate::control::Control;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Opens the archive at this path for [`Node::upload`](crate::node::Node::upload). What cannot be
+/// read twice, a pipe, is first copied to a temporary file, see [`spool`].
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] and its like; [`ErrorKind::InvalidInput`] for a directory; as for
+/// [`spool`].
+pub fn open(archive: &Path, limits: &Limits, control: &Control<'_>) -> Result<File> {
+    let found = fs::metadata(archive).map_err(|error| Error::io("open the archive", error))?;
+    if found.is_dir() {
+        return Err(Error::new(ErrorKind::InvalidInput, "it is a directory, not an archive")
+            .with_hint("pack it: tar --numeric-owner -czf ARCHIVE.tar.gz -C DIRECTORY ."));
+    }
+    if found.is_file() {
+        return File::open(archive).map_err(|error| Error::io("open the archive", error));
+    }
+    let path = archive.to_path_buf();
+    spool(move || File::open(path), limits, control)
+}
+
+/// Bytes that are copied at once.
+const PIECE: usize = 256 << 10;
+
+/// What an entry costs in an archive beyond its content, generously.
+const ENTRY_BYTES: u64 = 4096;
+
+/// Copies all of a source that cannot be read twice to a temporary file without a name, in
+/// `$TMPDIR`.
+///
+/// The source is opened and read in a thread of its own: a pipe may stay silent for ever, and a
+/// cancellation must be noticed nevertheless. The thread ends when the source does.
+///
+/// # Errors
+/// The source cannot be read or the file not be written; [`ErrorKind::BadArchive`] where there is
+/// more than any archive within the limits has; as the control says.
+pub fn spool<R: Read>(
+    open: impl FnOnce() -> io::Result<R> + Send + 'static,
+    limits: &Limits,
+    control: &Control<'_>,
+) -> Result<File> {
+    let keeping = |error| Error::io("keep the archive in a temporary file (see TMPDIR)", error);
+    let mut file = unnamed_file().map_err(keeping)?;
+    let (sender, receiver) = mpsc::sync_channel::<io::Result<Vec<u8>>>(4);
+    let read_all = move || {
+        let mut source = match open() {
+            Ok(source) => source,
+            Err(error) => return drop(sender.send(Err(error))),
+        };
+        loop {
+            let mut piece = Vec::new();
+            let read = source.by_ref().take(PIECE as u64).read_to_end(&mut piece).map(|_| piece);
+            let over = read.as_ref().map_or(true, Vec::is_empty);
+            // The receiver is gone where the operation was given up.
+            if sender.send(read).is_err() || over {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("spool".into())
+        .spawn(read_all)
+        .map_err(|error| Error::io("read the archive", error))?;
+    let most = limits.total_bytes.saturating_add(limits.entries.saturating_mul(ENTRY_BYTES));
+    let mut length = 0_u64;
+    loop {
+        control.check()?;
+        match receiver.recv_timeout(Duration::from_millis(50)) {
+            Ok(Ok(piece)) if piece.is_empty() => break,
+            Ok(Ok(piece)) => {
+                length = length.saturating_add(piece.len() as u64);
+                if length > most {
+                    return Err(Error::new(ErrorKind::BadArchive, "it is longer than any archive within the limits")
+                        .with_hint("raise --max-bytes"));
+                }
+                file.write_all(&piece).map_err(keeping)?;
+            }
+            Ok(Err(error)) => return Err(Error::io("read the archive", error)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    file.rewind().map_err(keeping)?;
+    Ok(file)
+}
+
+fn unnamed_file() -> io::Result<File> {
+    let path = std::env::temp_dir().join(format!(".nlxtp-{}", random_suffix()?));
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
+}
+
+fn random_suffix() -> io::Result<String> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// An archive that is being written.
+#[derive(Debug)]
+pub struct NewArchive(Place);
+
+#[derive(Debug)]
+enum Place {
+    /// A pipe or a device: what is written is written.
+    Stream(File),
+    /// A file beside the archive, which is renamed in the end.
+    Beside(Beside),
+}
+
+/// The file beside; removed again unless it takes its name.
+#[derive(Debug)]
+struct Beside {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    replace: bool,
+    complete: bool,
+}
+
+impl NewArchive {
+    /// Begins an archive of this name: in a file beside it, so that the name only ever stands for a
+    /// complete one. Pipes and devices are written to directly. An existing file is only replaced if
+    /// `replace`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] where there is something already; [`ErrorKind::NotFound`] and its
+    /// like.
+    pub fn create(archive: &Path, replace: bool) -> Result<Self> {
+        let mut target = archive.to_path_buf();
+        // A link that leads nowhere counts as existing.
+        if fs::symlink_metadata(archive).is_ok() {
+            let found = fs::metadata(archive).map_err(|error| Error::io("look at the archive", error))?;
+            let kind = found.file_type();
+            if kind.is_fifo() || kind.is_char_device() {
+                let stream = File::options().write(true).open(archive);
+                let stream = stream.map_err(|error| Error::io("write the archive", error))?;
+                return Ok(Self(Place::Stream(stream)));
+            }
+            if !found.is_file() {
+                return Err(Error::new(ErrorKind::InvalidInput, "there is something else than a file at this path")
+                    .with_hint("name a new file"));
+            }
+            if !replace {
+                return Err(exists());
+            }
+            // A link to an archive stays a link.
+            target = archive.canonicalize().map_err(|error| Error::io("look at the archive", error))?;
+        }
+        let making = |error| Error::io("write the archive", error);
+        let name = target.file_name().ok_or_else(|| Error::new(ErrorKind::InvalidInput, "this is no file name"))?;
+        let mut beside_name = OsString::from(".");
+        beside_name.push(name);
+        beside_name.push(format!(".nlxtp-download-{}", random_suffix().map_err(making)?));
+        let path = target.with_file_name(beside_name);
+        let file = File::options().write(true).create_new(true).open(&path).map_err(making)?;
+        Ok(Self(Place::Beside(Beside { file, path, target, replace, complete: false })))
+    }
+
+    /// Whether writing may begin anew.
+    pub fn can_restart(&self) -> bool {
+        matches!(self.0, Place::Beside(_))
+    }
+
+    /// Where to write, from the beginning where it may begin anew.
+    ///
+    /// # Errors
+    /// The file could not be emptied.
+    pub fn writer(&mut self) -> Result<&mut File> {
+        match &mut self.0 {
+            Place::Stream(stream) => Ok(stream),
+            Place::Beside(beside) => {
+                let emptied = beside.file.set_len(0).and_then(|()| beside.file.rewind());
+                emptied.map_err(|error| Error::io("write the archive", error))?;
+                Ok(&mut beside.file)
+            }
+        }
+    }
+
+    /// Flushes the complete archive and gives it its name.
+    ///
+    /// # Errors
+    /// The storage failed, or something has taken the name meanwhile and is not to be replaced.
+    pub fn complete(self) -> Result<()> {
+        match self.0 {
+            Place::Stream(_) => Ok(()),
+            Place::Beside(beside) => beside.complete(),
+        }
+    }
+}
+
+fn exists() -> Error {
+    Error::new(ErrorKind::InvalidInput, "there is a file of this name already")
+        .with_hint("choose another name, or ask for it to be replaced (--force)")
+}
+
+impl Beside {
+    fn complete(mut self) -> Result<()> {
+        let writing = |error: io::Error| Error::io("write the archive", error);
+        // Else a crash could leave the name with half of the content.
+        self.file.sync_all().map_err(writing)?;
+        let flags = if self.replace { RenameFlags::empty() } else { RenameFlags::RENAME_NOREPLACE };
+        match renameat2(AT_FDCWD, &self.path, AT_FDCWD, &self.target, flags) {
+            Err(Errno::EEXIST) => return Err(exists()),
+            // A file system that cannot rule out replacing.
+            Err(Errno::EINVAL | Errno::ENOSYS) if fs::symlink_metadata(&self.target).is_err() || self.replace => {
+                fs::rename(&self.path, &self.target).map_err(writing)?;
+            }
+            Err(Errno::EINVAL | Errno::ENOSYS) => return Err(exists()),
+            other => other.map_err(|errno| writing(errno.into()))?,
+        }
+        self.complete = true;
+        Ok(())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if !self.complete {
+            // What is left does no harm, and its name says what it is.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
