@@ -5,7 +5,10 @@ mod archives;
 mod stores;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -142,13 +145,14 @@ fn a_node_that_fails_is_told_once_and_hinders_nobody() {
     let ids = stores.each_ref().map(|store| watcher.add(Node::from_boxed(store.open())));
     assert_eq!([next_report(&mut watcher).0, next_report(&mut watcher).0], ids);
 
-    let (gone, away) = (stores[0].path(), stores[0].path().with_extension("away"));
-    fs::rename(&gone, &away).unwrap();
+    let gone = Path::new(OsStr::from_bytes(stores[0].directory().host_directory().unwrap()));
+    let away = gone.with_extension("away");
+    fs::rename(gone, &away).unwrap();
     let change = next(&mut watcher);
     assert_eq!((change.node, change.status.unwrap_err().kind()), (ids[0], ErrorKind::NotFound));
     report(&stores[1], &Status { custom: Some(b"still told".to_vec()), ..status(None, 2) });
     assert_eq!(next_report(&mut watcher).0, ids[1]);
-    fs::rename(&away, &gone).unwrap();
+    fs::rename(&away, gone).unwrap();
     let (id, back) = next_report(&mut watcher);
     assert_eq!((id, back.state), (ids[0], State::Running));
 }

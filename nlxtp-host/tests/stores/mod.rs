@@ -32,11 +32,6 @@ impl HostStore {
         let directory = HostDirectory::open(scratch.path()).unwrap();
         Self { scratch, directory }
     }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        self.scratch.path()
-    }
 }
 
 impl Store for HostStore {
