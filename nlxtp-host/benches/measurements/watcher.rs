@@ -93,7 +93,8 @@ pub fn watch(at: &Path) -> Result {
     if setrlimit(Resource::RLIMIT_NOFILE, files, files).is_err() {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
-    let mut watcher = Watcher::new(PACE);
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let mut watcher = Watcher::new(PACE).with_open_files(usize::try_from(soft)? / 10 * 9);
     let mut ids = Vec::new();
     for node in 0..NODES {
         ids.push(watcher.add(Node::from_boxed(shared_directory::open(node_path(at, node))?)));
