@@ -25,7 +25,7 @@ Measures the operations of nlXTP, each in turn with its baseline.
   cargo bench -p nlxtp-host --bench operations -- [OPTIONS] [WORD...]
 
   WORD        only measurements whose name holds one of the words:
-              status upload download guestfish growth memory start rest
+              status watcher upload download guestfish growth memory start rest
   --quick     3 rounds instead of 5, and smaller inputs
   --rounds N  so many rounds
   --markdown  print the tables as Markdown
@@ -86,6 +86,8 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
     let done = if arguments.next_if(|first| first == measurements::start::STAMP).is_some() {
         measurements::start::stamp()
+    } else if arguments.next_if(|first| first == measurements::watcher::WATCH).is_some() {
+        measurements::watcher::watch(&PathBuf::from(arguments.next().unwrap_or_default()))
     } else {
         run(arguments)
     };
@@ -109,6 +111,9 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result {
 
     if options.wants("status") {
         measurements::status::measure(&fresh, options.rounds, &mut report)?;
+    }
+    if options.wants("watcher") {
+        measurements::watcher::measure(&fresh, &mut report)?;
     }
     if ["upload", "download", "guestfish"].iter().any(|name| options.wants(name)) {
         let inputs = Inputs::make(fresh.work(), options.quick)?;

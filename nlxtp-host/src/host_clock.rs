@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -18,10 +19,14 @@ pub struct HostClock {
 impl HostClock {
     /// The clock of this boot of the host.
     pub fn new() -> Self {
-        let boot_id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let mut hasher = DefaultHasher::new();
-        boot_id.hash(&mut hasher);
-        Self { epoch: hasher.finish() }
+        // It stays the same for as long as this process lives.
+        static EPOCH: LazyLock<u64> = LazyLock::new(|| {
+            let boot_id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            let mut hasher = DefaultHasher::new();
+            boot_id.hash(&mut hasher);
+            hasher.finish()
+        });
+        Self { epoch: *EPOCH }
     }
 }
 

@@ -5,7 +5,8 @@
 //! [`HostDirectory`](shared_directory::HostDirectory), a virtual machine's
 //! [`DiskImage`](shared_directory::DiskImage)), what is known of the [guest], and does the
 //! three operations of RexTFV. Long operations take a [`Control`](control::Control): deadline,
-//! cancellation, progress. All failures are one [`Error`](error::Error).
+//! cancellation, progress. All failures are one [`Error`](error::Error). A
+//! [`Watcher`](watcher::Watcher) asks thousands of nodes for their status and tells what changes.
 //!
 //! Nothing is ever mounted, and disk images need no root. The guest is taken for hostile: its
 //! directories are resolved by handle and never through its links, its FAT is read with bounds.
@@ -27,3 +28,4 @@ pub mod host_clock;
 pub mod node;
 pub mod shared_directory;
 pub mod status_json;
+pub mod watcher;

@@ -16,7 +16,7 @@ use rextfv_core::powers::{Clock, GuestPower, InvokeMonitor, PowerState};
 use rextfv_core::retry::{Attempt, RetryPolicy, retry};
 use rextfv_core::shared_directory::{MayRetry, SharedDirectory, Sharing};
 use rextfv_core::status::{Ending, RunState, Truncated};
-use rextfv_core::status_reader::{Found, Reading, SlotProblem, read_status};
+use rextfv_core::status_reader::{Found, Reading, SlotProblem, StatusReader};
 use rextfv_core::tomato;
 
 use crate::archive::{ArchiveReader, OutputFormat, Packer, default_threads};
@@ -67,6 +67,9 @@ pub struct Node {
     threads: usize,
     liveness: LivenessRules,
     memory: Option<Memory>,
+    reader: StatusReader,
+    /// By the clock, when silence alone would be told; see [`liveness::patience_left`].
+    silence_at: Option<Duration>,
 }
 
 impl Node {
@@ -87,6 +90,8 @@ impl Node {
             threads: default_threads(),
             liveness: LivenessRules::default(),
             memory: None,
+            reader: StatusReader::default(),
+            silence_at: None,
         }
     }
 
@@ -138,6 +143,37 @@ impl Node {
     pub fn with_memory(mut self, memory: Option<Memory>) -> Self {
         self.memory = memory;
         self
+    }
+
+    /// The same, keeping from one status query to the next what makes them cheap: open files, where a
+    /// disk holds them, and the newest record. Every query still sees what there is at its moment. For
+    /// nodes that are asked again and again; a directory's file system cannot be unmounted meanwhile.
+    #[must_use]
+    pub fn kept_open(mut self) -> Self {
+        self.keep_open(true);
+        self
+    }
+
+    /// Begins or ends keeping, see [`kept_open`](Self::kept_open). Returns how many files are kept open
+    /// at most.
+    pub fn keep_open(&mut self, keep: bool) -> usize {
+        self.reader = if keep { std::mem::take(&mut self.reader).remembering() } else { StatusReader::default() };
+        self.directory.keep_open(keep)
+    }
+
+    /// Bytes of the newest record that are kept.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.reader.remembered_bytes()
+    }
+
+    /// Drops the newest record; nothing else of what is kept.
+    pub(crate) fn drop_kept_bytes(&mut self) {
+        self.reader.forget();
+    }
+
+    /// How long it is until silence alone would change the state that was told last.
+    pub(crate) fn patience_left(&self) -> Option<Duration> {
+        Some(self.silence_at?.saturating_sub(self.clock.now()))
     }
 
     /// What must be remembered for the next query, should that come from another process.
@@ -216,8 +252,15 @@ impl Node {
     /// The target is missing or cannot be read at all. A status that cannot be read is no error but
     /// [`State::Unreadable`].
     pub fn status(&mut self) -> Result<StatusReport> {
+        self.status_with(&RetryPolicy::STATUS)
+    }
+
+    /// The same with other patience for a status that is just being written.
+    pub(crate) fn status_with(&mut self, policy: &RetryPolicy) -> Result<StatusReport> {
         let before = self.power.power_state()?;
-        let (found, attempts) = retry(&RetryPolicy::STATUS, &self.clock, || match self.look() {
+        let (directory, reader) = (&self.directory, &mut self.reader);
+        let mut look = || reader.read(&mut *directory.view()?);
+        let (found, attempts) = retry(policy, &self.clock, || match look() {
             Ok(found) if matches!(found.reading, Reading::Unusable(_)) => Attempt::Again(Ok(found)),
             Err(error) if error.may_retry() => Attempt::Again(Err(error)),
             settled => Attempt::Settled(settled),
@@ -251,13 +294,12 @@ impl Node {
         }
     }
 
-    fn look(&self) -> Result<Found> {
-        read_status(&mut *self.directory.view()?)
-    }
-
     fn report(&mut self, found: Found, power: PowerState, attempts: u32) -> StatusReport {
         let now = Moment { epoch: self.clock.epoch(), time: self.clock.now() };
         let (state, evidence) = liveness::judge(&found, power, now, &self.liveness, &mut self.memory);
+        self.silence_at = liveness::patience_left(&found, now, &self.liveness, self.memory.as_ref())
+            .filter(|_| state == State::Running)
+            .map(|left| now.time.saturating_add(left));
         let mut report = StatusReport { attempts, ..blank_report(state, found.run) };
         report.reason = evidence.map(|evidence| evidence.to_string());
         match found.reading {

@@ -12,6 +12,8 @@ pub mod disk_image;
 mod disk_replacement;
 pub mod host_directory;
 mod image_lock;
+mod kept_disk;
+mod kept_files;
 pub mod memory;
 mod staging;
 

@@ -168,6 +168,31 @@ fn each_change_is_a_line() {
 }
 
 #[test]
+fn many_targets_are_watched_until_all_runs_have_ended() {
+    let place = Place::new();
+    let targets = [place.target(Kind::Directory, "one"), place.target(Kind::Disk, "two")];
+    let runs = targets.each_ref().map(|target| target.upload_something());
+    let paths = targets.each_ref().map(|target| target.path().to_str().unwrap().to_owned());
+    let mut child = place.begin(&["watch", "--json", "--timeout", "60s", &paths[0], &paths[1]]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || {
+        let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        (line["target"].as_str().unwrap().to_owned(), line["status"]["state"].as_str().unwrap().to_owned())
+    };
+    let told = [next(), next()];
+    for path in &paths {
+        assert!(told.contains(&(path.clone(), "not-started".into())), "{told:?}");
+    }
+    for ((target, run), path) in targets.iter().zip(&runs).zip(&paths) {
+        target.guest_reports(&finished(run, 1, Ending::Exit(0)));
+        assert_eq!(next(), (path.clone(), "finished".into()));
+    }
+    assert!(lines.next().is_none());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    place.call(&["watch", "--timeout", "50ms", &place.path("none").to_string_lossy()]).expect(4);
+}
+
+#[test]
 fn watching_has_an_end() {
     let place = Place::new();
     let target = place.target(Kind::Directory, "target");

@@ -144,9 +144,8 @@ pub fn judge(
             if let Some(verdict) = in_the_guests_words(status) {
                 return verdict;
             }
-            let patience = status.interval.saturating_mul(rules.missed_intervals).saturating_add(rules.grace);
             let beat = Beat { sequence: status.sequence, running_info: Some(status.running_info) };
-            (beat, status.boot, patience)
+            (beat, status.boot, patience(status, rules))
         }
         Reading::Tomato(status) if status.done => return (State::Finished, None),
         Reading::Tomato(status) => {
@@ -182,6 +181,27 @@ pub fn judge(
         return (State::MonitorStopped, Some(Evidence::Silence(silence)));
     }
     (State::Running, None)
+}
+
+/// How long after `now` silence alone makes [`judge`] tell that the monitor has stopped, if `found` is
+/// still all that there is; zero where it does already. `None` where it never will.
+pub fn patience_left(found: &Found, now: Moment, rules: &LivenessRules, memory: Option<&Memory>) -> Option<Duration> {
+    let patience = match &found.reading {
+        Reading::NotStarted | Reading::Unusable(_) => return None,
+        Reading::Record(status) if in_the_guests_words(status).is_some() => return None,
+        Reading::Record(status) => patience(status, rules),
+        Reading::Tomato(status) if status.done => return None,
+        Reading::Tomato(_) | Reading::Claimed => rules.tomato_patience,
+    };
+    // Whole milliseconds are remembered.
+    let over =
+        Duration::from_millis(memory?.since_ms).saturating_add(patience).saturating_add(Duration::from_millis(1));
+    Some(over.saturating_sub(now.time))
+}
+
+/// How long a monitor may be silent after this record.
+fn patience(status: &Status, rules: &LivenessRules) -> Duration {
+    status.interval.saturating_mul(rules.missed_intervals).saturating_add(rules.grace)
 }
 
 /// The verdict where the guest has said all that there is to say.

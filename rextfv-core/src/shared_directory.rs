@@ -102,6 +102,21 @@ pub trait SharedDirectory {
     /// The storage is missing, unreadable or not what it should be.
     fn view(&self) -> Result<Box<dyn View<Error = Self::Error> + '_>, Self::Error>;
 
+    /// Whether views may keep files open for the views to come, and remember where things lie, so
+    /// that the same look again and again (a status query) costs less. They see nothing else for it.
+    /// At first they do not. Returns how many files are kept open at most; 0 for storage that keeps
+    /// none, whatever is asked.
+    fn keep_open(&self, keep: bool) -> usize {
+        let _ = keep;
+        0
+    }
+
+    /// The path of the directory of this host that it is, where it is one: the kernel can tell of
+    /// changes in there.
+    fn host_directory(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// Begins to replace the content by what the manifest lists. Until
     /// [`Replacement::commit`] the old content stays as it is; dropping the replacement
     /// abandons it. Only storage that cannot hold both, a block device, loses the old content at
@@ -125,6 +140,14 @@ impl<T: SharedDirectory + ?Sized> SharedDirectory for Arc<T> {
 
     fn view(&self) -> Result<Box<dyn View<Error = Self::Error> + '_>, Self::Error> {
         (**self).view()
+    }
+
+    fn keep_open(&self, keep: bool) -> usize {
+        (**self).keep_open(keep)
+    }
+
+    fn host_directory(&self) -> Option<&[u8]> {
+        (**self).host_directory()
     }
 
     fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Self::Error> + '_>, Self::Error> {

@@ -12,7 +12,7 @@ use core::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::ids::hex_value;
+use crate::ids::{RunId, hex_value};
 use crate::status::{Ending, MAX_CUSTOM_BYTES, RunState, Status, StatusRule, Truncated};
 
 /// First line of every record, without its newline: the format and its version.
@@ -128,39 +128,89 @@ pub fn encode(status: &Status) -> Result<Vec<u8>, StatusRule> {
 /// # Errors
 /// What is wrong with the bytes, by name.
 pub fn decode(slot: &[u8]) -> Result<Status, StatusDamage> {
-    if !slot.starts_with(MAGIC) {
-        let blank = slot.iter().take(MAX_HEADER_BYTES).all(|&byte| byte == 0);
-        return Err(if blank { StatusDamage::Blank } else { StatusDamage::NotAStatus });
-    }
-    let header_len = header_len(slot).ok_or(StatusDamage::HeaderCut)?;
-    let header = text(&slot[..header_len])?;
-    let mut fields = Fields { lines: header.lines() };
-    if fields.lines.next() != Some(FIRST_LINE) {
-        return Err(StatusDamage::UnknownVersion);
-    }
-    let mut status = Status {
-        run: fields.optional("run", parse)?,
-        sequence: fields.required("sequence", decimal)?,
-        state: fields.required("state", RunState::from_word)?,
-        done: fields.required("done", yes_or_no)?,
-        running_info: fields.required("running-info", decimal)?,
-        interval: fields.required("interval-ms", decimal).map(Duration::from_millis)?,
-        boot: fields.optional("boot", parse)?,
-        ended: fields.optional("ended", ending)?,
-        stdout_bytes: fields.required("stdout-bytes", decimal)?,
-        stderr_bytes: fields.required("stderr-bytes", decimal)?,
-        truncated: fields.required("truncated", truncated)?,
-        custom: None,
-    };
-    let custom_len = fields.optional("custom-bytes", custom_len)?;
-    fields.ignore_extra_lines()?;
+    Header::decode(slot)?.verify(slot)
+}
 
-    let custom_end = header_len + custom_len.unwrap_or(0);
-    let custom = slot.get(header_len..custom_end).ok_or(StatusDamage::CustomCut)?;
-    verify_checksum(slot, custom_end)?;
-    status.custom = custom_len.map(|_| custom.to_vec());
-    status.check().map_err(StatusDamage::Rule)?;
-    Ok(status)
+/// A record's header. Nothing in it counts before [`verify`](Self::verify) has seen the checksum.
+#[derive(Debug, Clone)]
+pub struct Header {
+    /// All but the Custom Status.
+    status: Status,
+    bytes: usize,
+    custom_bytes: Option<usize>,
+}
+
+impl Header {
+    /// Decodes the header at the beginning of a slot's bytes.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes, by name.
+    pub fn decode(slot: &[u8]) -> Result<Self, StatusDamage> {
+        if !slot.starts_with(MAGIC) {
+            let blank = slot.iter().take(MAX_HEADER_BYTES).all(|&byte| byte == 0);
+            return Err(if blank { StatusDamage::Blank } else { StatusDamage::NotAStatus });
+        }
+        let bytes = header_len(slot).ok_or(StatusDamage::HeaderCut)?;
+        let header = text(&slot[..bytes])?;
+        let mut fields = Fields { lines: header.lines() };
+        if fields.lines.next() != Some(FIRST_LINE) {
+            return Err(StatusDamage::UnknownVersion);
+        }
+        let status = Status {
+            run: fields.optional("run", parse)?,
+            sequence: fields.required("sequence", decimal)?,
+            state: fields.required("state", RunState::from_word)?,
+            done: fields.required("done", yes_or_no)?,
+            running_info: fields.required("running-info", decimal)?,
+            interval: fields.required("interval-ms", decimal).map(Duration::from_millis)?,
+            boot: fields.optional("boot", parse)?,
+            ended: fields.optional("ended", ending)?,
+            stdout_bytes: fields.required("stdout-bytes", decimal)?,
+            stderr_bytes: fields.required("stderr-bytes", decimal)?,
+            truncated: fields.required("truncated", truncated)?,
+            custom: None,
+        };
+        let custom_bytes = fields.optional("custom-bytes", custom_len)?;
+        fields.ignore_extra_lines()?;
+        Ok(Self { status, bytes, custom_bytes })
+    }
+
+    /// The sequence number that the record claims.
+    pub fn sequence(&self) -> u64 {
+        self.status.sequence
+    }
+
+    /// The run that the record claims to be about.
+    pub fn run(&self) -> Option<RunId> {
+        self.status.run
+    }
+
+    /// Bytes of the header itself, the empty line included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes of the whole record, at most [`MAX_RECORD_BYTES`].
+    pub fn record_bytes(&self) -> usize {
+        self.custom_end() + 1 + CHECKSUM_LINE_BYTES
+    }
+
+    fn custom_end(&self) -> usize {
+        self.bytes + self.custom_bytes.unwrap_or(0)
+    }
+
+    /// Checks the rest of the record. `slot` begins with the bytes that the header was decoded from.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes, by name.
+    pub fn verify(self, slot: &[u8]) -> Result<Status, StatusDamage> {
+        let custom_end = self.custom_end();
+        let custom = slot.get(self.bytes..custom_end).ok_or(StatusDamage::CustomCut)?;
+        verify_checksum(slot, custom_end)?;
+        let status = Status { custom: self.custom_bytes.map(|_| custom.to_vec()), ..self.status };
+        status.check().map_err(StatusDamage::Rule)?;
+        Ok(status)
+    }
 }
 
 /// Length of the header with its empty line, if that comes within the slot and the limit.

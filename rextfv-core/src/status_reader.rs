@@ -9,7 +9,7 @@ use crate::ids::{ID_DIGITS, RunId};
 use crate::layout;
 use crate::shared_directory::{MayRetry, View};
 use crate::status::{MAX_CUSTOM_BYTES, Status};
-use crate::status_codec::{self, MAX_RECORD_BYTES, StatusDamage};
+use crate::status_codec::{Header, MAX_HEADER_BYTES, StatusDamage};
 use crate::tomato::{self, TomatoStatus};
 
 /// What a look at the shared directory found of a run.
@@ -61,7 +61,7 @@ impl fmt::Display for SlotProblem {
 }
 
 /// Bytes of a slot that are read at first: all of most records.
-const FIRST_READ_BYTES: usize = 8192;
+const FIRST_READ_BYTES: usize = 1024;
 
 /// Reads what the guest says of the run.
 ///
@@ -71,68 +71,199 @@ const FIRST_READ_BYTES: usize = 8192;
 /// # Errors
 /// The storage could not be read.
 pub fn read_status<E: MayRetry>(view: &mut dyn View<Error = E>) -> Result<Found, E> {
-    let run = read_run_id(view)?;
-    let slots = [read_slot(view, 0, run)?, read_slot(view, 1, run)?];
-    let reading = match newest(slots) {
-        Ok(status) => Reading::Record(status),
-        Err([SlotProblem::Missing, SlotProblem::Missing]) => without_slots(view)?,
-        // Also where a slot is about another run. Everything beside it is that run's too; or an
-        // upload came while we were reading.
-        Err(problems) => Reading::Unusable(problems),
-    };
-    Ok(Found { run, reading })
+    StatusReader::default().read(view)
+}
+
+/// Reads the status of one shared directory again and again.
+#[derive(Debug, Clone)]
+pub struct StatusReader {
+    run_id: EntryPath,
+    slots: [EntryPath; 2],
+    remembers: bool,
+    /// The header last seen in each slot.
+    headers: [Option<(Vec<u8>, Header)>; 2],
+    known: Option<Known>,
+}
+
+impl Default for StatusReader {
+    fn default() -> Self {
+        let (run_id, slots) = (path(layout::RUN_ID), layout::STATUS_SLOTS.map(path));
+        Self { run_id, slots, remembers: false, headers: [None, None], known: None }
+    }
+}
+
+/// A record that was found valid. The same bytes are the same record, and are not verified again.
+#[derive(Debug, Clone)]
+struct Known {
+    bytes: Vec<u8>,
+    status: Status,
+}
+
+impl StatusReader {
+    /// The same, remembering the newest record, of at most
+    /// [`MAX_RECORD_BYTES`](crate::status_codec::MAX_RECORD_BYTES), its Custom Status once more, and both
+    /// headers.
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        self.remembers = true;
+        self
+    }
+
+    /// Bytes that are remembered.
+    pub fn remembered_bytes(&self) -> usize {
+        let custom = |status: &Status| status.custom.as_ref().map_or(0, Vec::len);
+        self.known.as_ref().map_or(0, |known| known.bytes.len() + custom(&known.status))
+    }
+
+    /// Forgets what is remembered; the next record is verified whether it is the same or not.
+    pub fn forget(&mut self) {
+        self.known = None;
+    }
+
+    /// Reads what the guest says of the run. Of two records the newer one alone is read whole and
+    /// verified, if it proves valid.
+    ///
+    /// # Errors
+    /// As for [`read_status`].
+    pub fn read<E: MayRetry>(&mut self, view: &mut dyn View<Error = E>) -> Result<Found, E> {
+        let run = read_run_id(view, &self.run_id)?;
+        let reading = match self.newest(view, run)? {
+            Ok(status) => Reading::Record(status),
+            Err([SlotProblem::Missing, SlotProblem::Missing]) => without_slots(view)?,
+            // Also where a slot is about another run. Everything beside it is that run's too; or an
+            // upload came while we were reading.
+            Err(problems) => Reading::Unusable(problems),
+        };
+        Ok(Found { run, reading })
+    }
+
+    fn newest<E: MayRetry>(
+        &mut self,
+        view: &mut dyn View<Error = E>,
+        run: Option<RunId>,
+    ) -> Result<Result<Status, [SlotProblem; 2]>, E> {
+        let heads = [self.read_head(view, 0, run)?, self.read_head(view, 1, run)?];
+        let sequence = |head: &Result<Head, SlotProblem>| head.as_ref().ok().map(|head| head.header.sequence());
+        let first = usize::from(sequence(&heads[1]) > sequence(&heads[0]));
+        let mut problems = [SlotProblem::Missing; 2];
+        let mut tried = false;
+        let [a, b] = heads;
+        let in_order = if first == 0 { [(0, a), (1, b)] } else { [(1, b), (0, a)] };
+        for (slot, head) in in_order {
+            // While the other slot was tried, the guest may have gone on to this one.
+            let head = if tried { self.read_head(view, slot, run)? } else { head };
+            tried |= head.is_ok();
+            problems[slot] = match head {
+                Ok(head) => match self.verify(view, slot, head)? {
+                    Ok(status) => return Ok(Ok(status)),
+                    Err(problem) => problem,
+                },
+                Err(problem) => problem,
+            };
+        }
+        Ok(Err(problems))
+    }
+
+    /// Reads the header in a slot, if it is one of this run.
+    fn read_head<E: MayRetry>(
+        &mut self,
+        view: &mut dyn View<Error = E>,
+        slot: usize,
+        run: Option<RunId>,
+    ) -> Result<Result<Head, SlotProblem>, E> {
+        let mut bytes = vec![0; FIRST_READ_BYTES];
+        loop {
+            let wanted = bytes.len();
+            match or_unreadable(view.read_at(&self.slots[slot], 0, &mut bytes))? {
+                Ok(Some(length)) => bytes.truncate(length),
+                Ok(None) => return Ok(Err(SlotProblem::Missing)),
+                Err(problem) => return Ok(Err(problem)),
+            }
+            let unfinished = bytes.len() == wanted && wanted < MAX_HEADER_BYTES;
+            return Ok(match self.decode_header(slot, &bytes) {
+                Err(StatusDamage::HeaderCut | StatusDamage::Blank) if unfinished => {
+                    bytes.resize(MAX_HEADER_BYTES, 0);
+                    continue;
+                }
+                Err(damage) => Err(SlotProblem::Damaged(damage)),
+                Ok(header) if run.is_some() && header.run() != run => Err(SlotProblem::OtherRun),
+                Ok(header) => Ok(Head { header, bytes }),
+            });
+        }
+    }
+
+    /// Decodes a header, unless it is the one that is known of this slot.
+    fn decode_header(&mut self, slot: usize, bytes: &[u8]) -> Result<Header, StatusDamage> {
+        if let Some((_, header)) = self.headers[slot].as_ref().filter(|(known, _)| bytes.starts_with(known)) {
+            return Ok(header.clone());
+        }
+        let header = Header::decode(bytes)?;
+        if self.remembers {
+            self.headers[slot] = Some((bytes[..header.bytes()].to_vec(), header.clone()));
+        }
+        Ok(header)
+    }
+
+    /// Reads the rest of a record, and verifies it unless it is the one that is known.
+    fn verify<E: MayRetry>(
+        &mut self,
+        view: &mut dyn View<Error = E>,
+        slot: usize,
+        head: Head,
+    ) -> Result<Result<Status, SlotProblem>, E> {
+        let Head { header, mut bytes } = head;
+        let wanted = header.record_bytes();
+        let have = bytes.len().min(wanted);
+        bytes.resize(wanted, 0);
+        if have < wanted {
+            let rest = or_unreadable(view.read_at(&self.slots[slot], have as u64, &mut bytes[have..]))?;
+            match rest {
+                Ok(rest) => bytes.truncate(have + rest.unwrap_or(0)),
+                Err(problem) => return Ok(Err(problem)),
+            }
+        }
+        if let Some(known) = self.known.as_ref().filter(|known| known.bytes == bytes) {
+            return Ok(Ok(known.status.clone()));
+        }
+        let verified = header.verify(&bytes).map_err(SlotProblem::Damaged);
+        if let Ok(status) = verified.as_ref()
+            && self.remembers
+        {
+            self.known = Some(Known { bytes, status: status.clone() });
+        }
+        Ok(verified)
+    }
 }
 
 /// What there is of a run that has written no status slot.
 fn without_slots<E>(view: &mut dyn View<Error = E>) -> Result<Reading, E> {
-    if let Some(status) = read_tomato(view)? {
-        return Ok(Reading::Tomato(status));
+    // All of the other dialect's files lie in there.
+    if view.entry(&path(layout::STATUS_DIRECTORY))?.is_none() {
+        return Ok(Reading::NotStarted);
     }
-    let claimed = view.entry(&path(layout::STATUS_DIRECTORY))?.is_some();
-    Ok(if claimed { Reading::Claimed } else { Reading::NotStarted })
+    Ok(read_tomato(view)?.map_or(Reading::Claimed, Reading::Tomato))
 }
 
 /// The run id that the last upload left, if it left one that can be read.
-fn read_run_id<E>(view: &mut dyn View<Error = E>) -> Result<Option<RunId>, E> {
+fn read_run_id<E>(view: &mut dyn View<Error = E>, path: &EntryPath) -> Result<Option<RunId>, E> {
     let mut buffer = [0; ID_DIGITS + 1];
-    let length = view.read_at(&path(layout::RUN_ID), 0, &mut buffer)?;
+    let length = view.read_at(path, 0, &mut buffer)?;
     let text = length.and_then(|length| str::from_utf8(&buffer[..length]).ok());
     Ok(text.and_then(|text| text.trim_ascii_end().parse().ok()))
 }
 
-type Slot = Result<Status, SlotProblem>;
+/// The beginning of a slot, with all of its header.
+struct Head {
+    header: Header,
+    bytes: Vec<u8>,
+}
 
-fn read_slot<E: MayRetry>(view: &mut dyn View<Error = E>, slot: usize, run: Option<RunId>) -> Result<Slot, E> {
-    match decode_slot(view, &path(layout::STATUS_SLOTS[slot])) {
-        Ok(Some(Ok(status))) if run.is_some() && status.run != run => Ok(Err(SlotProblem::OtherRun)),
-        Ok(Some(Ok(status))) => Ok(Ok(status)),
-        Ok(Some(Err(damage))) => Ok(Err(SlotProblem::Damaged(damage))),
-        Ok(None) => Ok(Err(SlotProblem::Missing)),
-        // A slot that is just growing on a disk. The other one need not be.
+/// A slot that is just growing on a disk cannot be read. The other one may be.
+fn or_unreadable<T, E: MayRetry>(read: Result<T, E>) -> Result<Result<T, SlotProblem>, E> {
+    match read {
+        Ok(read) => Ok(Ok(read)),
         Err(error) if error.may_retry() => Ok(Err(SlotProblem::Unreadable)),
         Err(error) => Err(error),
-    }
-}
-
-/// The record in a slot; `None` where there is no such file.
-fn decode_slot<E>(view: &mut dyn View<Error = E>, path: &EntryPath) -> Result<Option<Result<Status, StatusDamage>>, E> {
-    let mut bytes = vec![0; FIRST_READ_BYTES];
-    let Some(length) = view.read_at(path, 0, &mut bytes)? else { return Ok(None) };
-    let decoded = status_codec::decode(&bytes[..length]);
-    let cut = matches!(decoded, Err(StatusDamage::CustomCut | StatusDamage::ChecksumMissing));
-    if !cut || length < bytes.len() {
-        return Ok(Some(decoded));
-    }
-    bytes.resize(MAX_RECORD_BYTES, 0);
-    let length = view.read_at(path, 0, &mut bytes)?;
-    Ok(length.map(|length| status_codec::decode(&bytes[..length])))
-}
-
-fn newest(slots: [Slot; 2]) -> Result<Status, [SlotProblem; 2]> {
-    match slots {
-        [Ok(a), Ok(b)] => Ok(if a.sequence >= b.sequence { a } else { b }),
-        [Ok(status), Err(_)] | [Err(_), Ok(status)] => Ok(status),
-        [Err(a), Err(b)] => Err([a, b]),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod rest;
 pub mod start;
 pub mod status;
 pub mod upload;
+pub mod watcher;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -5,7 +5,8 @@ use std::hint::black_box;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nlxtp_host::control::Control;
 use rextfv_core::ids::{BootId, RunId};
@@ -14,22 +15,30 @@ use rextfv_core::liveness::State;
 use rextfv_core::status::{Ending, RunState, Status, Truncated};
 use rextfv_core::status_codec;
 
-use super::{empty_disk, node};
-use crate::harness::report::Report;
-use crate::harness::{Comparison, Contender, Fresh, Result};
+use super::{DISK_BYTES, empty_disk, node};
+use crate::harness::report::{Report, time};
+use crate::harness::{Comparison, Contender, Fresh, Result, median, succeed};
 use crate::stores::mounted;
 
 /// Bytes of a slot before it grows, as our guest makes it.
 const SLOT_BYTES: usize = 8 << 10;
 
+/// Sizes of the Custom Status.
+const SIZES: [(&str, usize); 4] = [
+    ("custom status of 100 bytes", 100),
+    ("custom status of 1 KiB", 1 << 10),
+    ("custom status of 10 KiB", 10 << 10),
+    ("custom status of 100 KiB", 100 << 10),
+];
+
 pub fn measure(fresh: &Fresh<'_>, rounds: usize, report: &mut Report) -> Result {
-    for (input, custom_bytes) in [("custom status of 100 bytes", 100), ("custom status of 100 KiB", 100 << 10)] {
+    for (input, custom_bytes) in SIZES {
         let targets = [("status of a directory", fresh.directory()?), ("status of a disk image", empty_disk(fresh)?)];
         for (operation, target) in targets {
             query(operation, input, &target, custom_bytes, rounds, report)?;
         }
     }
-    Ok(())
+    beside_mounting(fresh, rounds, report)
 }
 
 fn query(
@@ -40,22 +49,7 @@ fn query(
     rounds: usize,
     report: &mut Report,
 ) -> Result {
-    let archive = target.with_file_name("status.tar");
-    script_archive(&archive)?;
-    let mut node = node(target)?;
-    let run = node.upload(&mut File::open(&archive)?, &Control::none())?.run_id;
-
-    let custom: Vec<u8> = (b'a'..=b'z').cycle().take(custom_bytes).collect();
-    let records = [record(run, 6, &custom)?, record(run, 7, &custom)?];
-    for (name, record) in layout::STATUS_SLOTS.iter().zip(&records) {
-        let mut slot = record.clone();
-        slot.resize(record.len().max(SLOT_BYTES).next_power_of_two(), 0);
-        guest_writes(target, name, &slot)?;
-    }
-    let found = node.status()?;
-    if found.state != State::Finished || found.sequence != Some(7) || found.custom.as_ref() != Some(&custom) {
-        return Err(format!("{operation}: found {:?}, sequence {:?}", found.state, found.sequence).into());
-    }
+    let (run, records) = fill(target, custom_bytes)?;
 
     // What must be read, in one file: the run id and the two records.
     let same = target.with_file_name("same-bytes");
@@ -71,22 +65,117 @@ fn query(
         file.read_exact_at(&mut buffer, 0)?;
         Ok(buffer)
     };
-    let plain = Contender::new("open, pread, close", || {
-        black_box(read()?);
-        Ok(())
-    });
-    let verified = Contender::new("the same and verifying checksums", || {
-        let buffer = read()?;
-        for start in starts {
-            black_box(status_codec::decode(&buffer[start..])?);
+    for kept in [false, true] {
+        let mut node = node(target)?;
+        node.keep_open(kept);
+        let found = node.status()?;
+        if found.state != State::Finished
+            || found.sequence != Some(7)
+            || found.custom.map(|c| c.len()) != Some(custom_bytes)
+        {
+            return Err(format!("{operation}: found {:?}, sequence {:?}", found.state, found.sequence).into());
         }
-        Ok(())
-    });
-    let ours = Contender::new("nlXTP", || {
-        black_box(node.status()?);
-        Ok(())
-    });
-    Comparison::new(operation, input, ours).against(plain).against(verified).repeated(500).measure(rounds, report)
+        let plain = Contender::new("open, pread, close", || {
+            black_box(read()?);
+            Ok(())
+        });
+        let verified = Contender::new("the same and verifying checksums", || {
+            let buffer = read()?;
+            for start in starts {
+                black_box(status_codec::decode(&buffer[start..])?);
+            }
+            Ok(())
+        });
+        let ours = Contender::new("nlXTP", || {
+            black_box(node.status()?);
+            Ok(())
+        });
+        let operation = if kept { format!("{operation}, kept open") } else { operation.into() };
+        Comparison::new(&operation, input, ours)
+            .against(plain)
+            .against(verified)
+            .repeated(500)
+            .measure(rounds, report)?;
+    }
+    Ok(())
+}
+
+/// Uploads to a target, and writes two slots there as a guest does.
+pub fn fill(target: &Path, custom_bytes: usize) -> Result<(RunId, [Vec<u8>; 2])> {
+    let archive = target.with_file_name("script.tar");
+    script_archive(&archive)?;
+    let run = node(target)?.upload(&mut File::open(&archive)?, &Control::none())?.run_id;
+    let custom: Vec<u8> = (b'a'..=b'z').cycle().take(custom_bytes).collect();
+    Ok((run, write_slots(target, run, &custom)?))
+}
+
+/// Writes both slots, as a guest does.
+pub fn write_slots(target: &Path, run: RunId, custom: &[u8]) -> Result<[Vec<u8>; 2]> {
+    let records = [record(run, 6, custom)?, record(run, 7, custom)?];
+    for (name, record) in layout::STATUS_SLOTS.iter().zip(&records) {
+        let mut slot = record.clone();
+        slot.resize(record.len().max(SLOT_BYTES).next_power_of_two(), 0);
+        guest_writes(target, name, &slot)?;
+    }
+    Ok(records)
+}
+
+/// What people do who have no reader of FAT: mount the disk, read the slots, and unmount it.
+fn beside_mounting(fresh: &Fresh<'_>, rounds: usize, report: &mut Report) -> Result {
+    let what = "status of a disk image beside a loop mount and unmount";
+    if !nix::unistd::geteuid().is_root() {
+        report.leave_out(what, "only root can mount");
+        return Ok(());
+    }
+    eprintln!("measuring: {what}");
+    let disk = empty_disk(fresh)?;
+    fill(&disk, 100)?;
+    let at = fresh.directory()?;
+    let mount = |disk: &Path, options: &str| -> Result {
+        succeed(Command::new("mount").args(["-o", options]).args([disk, &at]))?;
+        let slots = layout::STATUS_SLOTS.iter().map(|slot| fs::read(at.join(slot)));
+        let read: Vec<_> = slots.filter_map(|slot| slot.ok().map(black_box)).collect();
+        succeed(Command::new("umount").arg(&at))?;
+        if read.len() == 2 { Ok(()) } else { Err("the mounted slots cannot be read".into()) }
+    };
+    let as_vfat = || mount(&disk, "loop,ro,offset=1048576");
+    // A kernel without FAT: what a loop mount itself costs is much the same.
+    let ext4 = fresh.path("ext4.img");
+    let as_ext4 = || mount(&ext4, "loop,ro");
+    let (kind, mount): (_, &dyn Fn() -> Result) = if as_vfat().is_ok() {
+        ("vfat", &as_vfat)
+    } else {
+        File::create(&ext4)?.set_len(DISK_BYTES)?;
+        let tree = fresh.directory()?;
+        fs::create_dir(tree.join(layout::STATUS_DIRECTORY))?;
+        for slot in layout::STATUS_SLOTS {
+            fs::write(tree.join(slot), [0; SLOT_BYTES])?;
+        }
+        succeed(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).args([&tree, &ext4]))?;
+        ("ext4", &as_ext4)
+    };
+    if let Err(error) = mount() {
+        report.leave_out(what, &format!("mounting does not work here: {error}"));
+        return Ok(());
+    }
+    let mut node = node(&disk)?;
+    let (mut mounted, mut asked) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let start = Instant::now();
+        mount()?;
+        mounted.push(start.elapsed());
+        let start = Instant::now();
+        for _ in 0..500 {
+            black_box(node.status()?);
+        }
+        asked.push(start.elapsed() / 500);
+    }
+    let (mounted, asked) = (median(&mounted), median(&asked));
+    let times = mounted.as_secs_f64() / asked.as_secs_f64();
+    report
+        .facts
+        .push([format!("{what} ({kind})"), format!("{} beside {}, {times:.0} times", time(asked), time(mounted))]);
+    Ok(())
 }
 
 fn record(run: RunId, sequence: u64, custom: &[u8]) -> Result<Vec<u8>> {

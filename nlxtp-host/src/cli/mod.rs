@@ -26,6 +26,7 @@ mod status_report;
 mod units;
 mod upload;
 mod wait;
+mod watch;
 
 use failure::{Failure, exit};
 use session::Session;
@@ -102,6 +103,7 @@ enum Command {
     Upload(upload::Upload),
     Status(status::Status),
     Wait(wait::Wait),
+    Watch(watch::Watch),
     Download(download::Download),
     Ls(contents::Ls),
     Cat(contents::Cat),
@@ -137,6 +139,7 @@ impl Command {
             Self::Upload(command) => command.run(session),
             Self::Status(command) => command.run(session),
             Self::Wait(command) => command.run(session),
+            Self::Watch(command) => command.run(session),
             Self::Download(command) => command.run(session),
             Self::Ls(command) => command.run(session),
             Self::Cat(command) => command.run(session),

@@ -5,6 +5,7 @@ use std::io;
 use super::directory::Entry;
 use super::error::{Damage, FatError};
 use super::names;
+use super::partition::Extent;
 use super::storage::ReadAt;
 use super::table::Chain;
 use super::volume::FatVolume;
@@ -115,6 +116,20 @@ impl<'v, S: ReadAt> FileReader<'v, S> {
             len -= step;
         }
         Ok(())
+    }
+
+    /// Where the next bytes lie on the storage, as far as they lie in one piece (at most 1 MiB and
+    /// a cluster); `None` at the end. Goes on by as many.
+    ///
+    /// # Errors
+    /// As [`FileReader::read`].
+    pub fn next_extent(&mut self) -> Result<Option<Extent>, FatError> {
+        if self.run_left == 0 {
+            self.next_run()?;
+        }
+        let extent = Extent { offset: self.run_offset, len: self.run_left };
+        self.pass(extent.len);
+        Ok((extent.len > 0).then_some(extent))
     }
 
     fn pass(&mut self, len: u64) {

@@ -8,9 +8,9 @@ use super::storage::ReadAt;
 
 /// Bytes of the table that are read at once. A forged chain can make each
 /// step read another block, so blocks are not larger.
-const BLOCK_LEN: usize = 4096;
+const BLOCK_LEN: usize = 512;
 /// Blocks that are kept: 64 KiB, half of the largest FAT16 table.
-const BLOCKS: usize = 16;
+const BLOCKS: usize = 128;
 
 /// What the table says about a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,10 @@ use super::storage::ReadAt;
 use super::table::{Chain, Table};
 use super::walk::Walk;
 
+/// Bytes of a directory that are read at first: most directories are small. Twice as many follow each
+/// time.
+const FIRST_PIECE_LEN: usize = 512;
+
 /// Bounds on what reading a hostile volume may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadLimits {
@@ -66,6 +70,12 @@ impl<S: ReadAt> FatVolume<S> {
         let geometry = Geometry::read(&storage, extent.offset, extent.len)?;
         let table = Table::new(&geometry, extent.offset);
         Ok(Self { storage, offset: extent.offset, geometry, table, limits })
+    }
+
+    /// What holds the file system.
+    #[must_use]
+    pub fn storage(&self) -> &S {
+        &self.storage
     }
 
     /// The shape of the file system.
@@ -138,10 +148,10 @@ impl<S: ReadAt> FatVolume<S> {
 
     fn read_fixed_root(&self) -> Result<Vec<u8>, FatError> {
         let slots = self.geometry.root_entries.min(self.limits.max_directory_slots);
-        let mut bytes = vec![0; slots as usize * SLOT_LEN];
+        let mut bytes = Vec::new();
         let offset = self.offset + self.geometry.root_offset();
-        self.storage.read_exact_at(&mut bytes, offset)?;
-        if slots < self.geometry.root_entries && !directory::has_end(&bytes) {
+        let ended = self.read_slots(&mut bytes, offset, slots as usize * SLOT_LEN)?;
+        if slots < self.geometry.root_entries && !ended {
             return Err(self.too_many_slots("root directory".to_owned()));
         }
         Ok(bytes)
@@ -160,10 +170,7 @@ impl<S: ReadAt> FatVolume<S> {
             if room == 0 {
                 return Err(too_many());
             }
-            bytes.resize(start + cluster_size.min(room), 0);
-            let part = bytes.get_mut(start..).unwrap_or_default();
-            self.storage.read_exact_at(part, self.cluster_offset(cluster)?)?;
-            if directory::has_end(part) {
+            if self.read_slots(&mut bytes, self.cluster_offset(cluster)?, cluster_size.min(room))? {
                 return Ok(bytes);
             }
             if cluster_size > room {
@@ -174,6 +181,24 @@ impl<S: ReadAt> FatVolume<S> {
                 None => return Ok(bytes),
             }
         }
+    }
+
+    /// Appends `len` bytes of a directory, or fewer if its end is among them, which is then true.
+    fn read_slots(&self, bytes: &mut Vec<u8>, offset: u64, len: usize) -> Result<bool, FatError> {
+        let mut piece = FIRST_PIECE_LEN;
+        let mut done = 0;
+        while done < len {
+            let start = bytes.len();
+            bytes.resize(start + piece.min(len - done), 0);
+            let part = bytes.get_mut(start..).unwrap_or_default();
+            self.storage.read_exact_at(part, offset + done as u64)?;
+            if directory::has_end(part) {
+                return Ok(true);
+            }
+            done += part.len();
+            piece *= 2;
+        }
+        Ok(false)
     }
 
     fn too_many_slots(&self, place: String) -> FatError {

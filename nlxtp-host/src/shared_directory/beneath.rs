@@ -39,6 +39,34 @@ pub(crate) use removal::{Patience, UniqueNames};
 #[derive(Debug)]
 pub(crate) struct Directory(OwnedFd);
 
+/// A handle that names something and does not open it.
+pub(crate) struct Named(OwnedFd);
+
+impl Named {
+    /// What it is.
+    pub fn kind(&self) -> io::Result<SFlag> {
+        Ok(kind(&stat::fstat(&self.0)?))
+    }
+
+    /// A path of this process that leads there, for as long as the handle is held.
+    pub fn path(&self) -> String {
+        magic_link(&self.0)
+    }
+}
+
+/// Tells files apart, as long as both are held open or looked at in one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl From<&FileStat> for Identity {
+    fn from(status: &FileStat) -> Self {
+        Self { device: status.st_dev, inode: status.st_ino }
+    }
+}
+
 /// Room on a file system.
 pub(crate) struct FreeSpace {
     pub free_bytes: u64,
@@ -86,6 +114,26 @@ impl Directory {
     pub fn directory(&self, path: &[u8]) -> io::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         Ok(Self(self.resolve(path, flags)?))
+    }
+
+    /// The same as a handle that only names it.
+    pub fn pin(&self, path: &[u8]) -> io::Result<Self> {
+        Ok(Self(self.resolve(path, PINNED_DIRECTORY)?))
+    }
+
+    /// A handle that only names what stands at a path beneath this directory.
+    pub fn name(&self, path: &[u8]) -> io::Result<Named> {
+        Ok(Named(self.resolve(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)?))
+    }
+
+    /// What the directory itself is.
+    pub fn status(&self) -> io::Result<FileStat> {
+        Ok(stat::fstat(&self.0)?)
+    }
+
+    /// What has this name in the directory. It is not opened, and followed if it is a mount.
+    pub fn status_of(&self, name: &[u8]) -> io::Result<FileStat> {
+        Ok(stat::fstatat(&self.0, OsStr::from_bytes(name), AtFlags::AT_SYMLINK_NOFOLLOW)?)
     }
 
     /// Finds out what stands at a path beneath this directory, and opens it if that can do no harm.

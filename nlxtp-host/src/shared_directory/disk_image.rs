@@ -7,8 +7,9 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::EntryPath;
@@ -20,8 +21,9 @@ use rextfv_core::shared_directory::{
 };
 
 use super::disk_replacement::{self, DiskReplacement};
+use super::kept_disk::{KeptDisk, Look};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fat::{self, Damage, Extent, FatError, FatVolume, FileReader, ReadLimits, Walk, WalkItem};
+use crate::fat::{self, Damage, Extent, FatError, FatVolume, FileReader, ReadAt, ReadLimits, Walk, WalkItem};
 
 /// A raw disk image or block device with a FAT file system.
 #[derive(Debug)]
@@ -29,6 +31,17 @@ pub struct DiskImage {
     path: PathBuf,
     limits: Limits,
     retries: RetryPolicy,
+    kept: Mutex<Keeping>,
+}
+
+/// What is kept of a disk from one status query to the next.
+#[derive(Debug, Default)]
+enum Keeping {
+    #[default]
+    Off,
+    /// To be kept, but nothing is yet, or it is a block device.
+    Nothing,
+    Disk(KeptDisk),
 }
 
 /// What a new disk is like.
@@ -51,14 +64,17 @@ impl Default for DiskOptions {
 const MODE: u32 = 0o755;
 
 impl DiskImage {
-    /// The disk at this path. It is opened anew for each operation.
+    /// The disk at this path. It is opened anew for each operation. With
+    /// [`keep_open`](SharedDirectory::keep_open), an image file (but no block device) is held open from
+    /// one status query to the next.
     ///
     /// # Errors
     /// There is no file or block device at this path, it cannot be read, or it holds no FAT file
     /// system in partition 1 or as a whole. A device to which an upload was cut off is taken: another
     /// upload mends it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let image = Self { path: path.into(), limits: Limits::DEFAULT, retries: RetryPolicy::STATUS };
+        let retries = RetryPolicy::STATUS;
+        let image = Self { path: path.into(), limits: Limits::DEFAULT, retries, kept: Mutex::default() };
         match image.volume() {
             Err(error) if error.kind() != ErrorKind::Unfinished => Err(error),
             _ => Ok(image),
@@ -99,16 +115,30 @@ impl DiskImage {
     }
 
     fn volume(&self) -> Result<FatVolume<File>> {
-        let open = || {
-            let file = open_disk(&self.path, Access::Read)?;
-            let extent = locate(&file)?;
-            if is_unfinished(&file, extent) {
-                return Err(Error::new(ErrorKind::Unfinished, "an upload to this disk was cut off, or is under way")
-                    .with_hint("upload again"));
-            }
-            FatVolume::open(file, extent, self.read_limits()).map_err(Error::from)
-        };
+        let open = || open_volume(open_disk(&self.path, Access::Read)?, self.read_limits());
         open().map_err(|error: Error| error.with_path(&self.path))
+    }
+
+    /// What is kept of the disk, for this look at it.
+    fn kept(&self) -> Result<Option<KeptLook<'_>>> {
+        // Another thread that looks just now has it; this one goes without.
+        let Ok(mut keeping) = self.kept.try_lock() else { return Ok(None) };
+        if matches!(*keeping, Keeping::Off) {
+            return Ok(None);
+        }
+        let look = |disk: &KeptDisk| disk.look(self.read_limits());
+        if let Keeping::Disk(disk) = &*keeping
+            && let Some(look) = look(disk)
+        {
+            return Ok(Some(KeptLook { keeping, look }));
+        }
+        *keeping = Keeping::Nothing;
+        let Some(disk) = KeptDisk::open(&self.path).map_err(|error| error.with_path(&self.path))? else {
+            return Ok(None);
+        };
+        let look = look(&disk);
+        *keeping = Keeping::Disk(disk);
+        Ok(look.map(|look| KeptLook { keeping, look }))
     }
 
     fn read_limits(&self) -> ReadLimits {
@@ -146,10 +176,20 @@ pub(super) fn open_disk(path: &Path, access: Access) -> Result<File> {
     })
 }
 
+/// Opens the FAT file system of a disk.
+pub(super) fn open_volume<S: ReadAt>(disk: S, limits: ReadLimits) -> Result<FatVolume<S>> {
+    let extent = locate(&disk)?;
+    if is_unfinished(&disk, extent) {
+        return Err(Error::new(ErrorKind::Unfinished, "an upload to this disk was cut off, or is under way")
+            .with_hint("upload again"));
+    }
+    Ok(FatVolume::open(disk, extent, limits)?)
+}
+
 /// Finds the FAT file system, and says what else it may be where there is none.
-pub(super) fn locate(file: &File) -> Result<Extent> {
+pub(super) fn locate(file: &(impl ReadAt + ?Sized)) -> Result<Extent> {
     fat::locate(file).or_else(|error| {
-        let len = fat::ReadAt::len(file).map_err(|error| Error::io("look at the disk", error))?;
+        let len = file.len().map_err(|error| Error::io("look at the disk", error))?;
         let whole = Extent { offset: 0, len };
         if is_unfinished(file, whole) {
             return Ok(whole);
@@ -167,7 +207,7 @@ pub(super) fn locate(file: &File) -> Result<Extent> {
 }
 
 /// Whether an upload in place was cut off there.
-pub(super) fn is_unfinished(file: &File, extent: Extent) -> bool {
+pub(super) fn is_unfinished(file: &(impl ReadAt + ?Sized), extent: Extent) -> bool {
     let mut start = [0; fat::UNFINISHED.len()];
     file.read_exact_at(&mut start, extent.offset).is_ok_and(|()| start == *fat::UNFINISHED)
 }
@@ -226,7 +266,19 @@ impl SharedDirectory for DiskImage {
     }
 
     fn view(&self) -> Result<Box<dyn View<Error = Error> + '_>> {
-        Ok(Box::new(DiskView { volume: self.volume()?, retries: self.retries }))
+        let kept = self.kept()?;
+        let volume = if kept.is_none() { Some(self.volume()?) } else { None };
+        Ok(Box::new(DiskView { image: self, volume, kept }))
+    }
+
+    fn keep_open(&self, keep: bool) -> usize {
+        let mut keeping = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match (keep, &*keeping) {
+            (true, Keeping::Off) => *keeping = Keeping::Nothing,
+            (true, _) => {}
+            (false, _) => *keeping = Keeping::Off,
+        }
+        1
     }
 
     fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
@@ -235,47 +287,48 @@ impl SharedDirectory for DiskImage {
     }
 }
 
-struct DiskView {
-    volume: FatVolume<File>,
-    retries: RetryPolicy,
+struct DiskView<'a> {
+    image: &'a DiskImage,
+    /// Opened when it is needed.
+    volume: Option<FatVolume<File>>,
+    kept: Option<KeptLook<'a>>,
 }
 
-fn entry(path: EntryPath, found: &fat::Entry) -> Entry {
-    let (kind, size) = if found.is_dir { (EntryKind::Directory, 0) } else { (EntryKind::File, u64::from(found.size)) };
-    Entry { path, kind, size, attributes: Attributes { mode: MODE, modified: found.modified.unwrap_or(0) } }
+struct KeptLook<'a> {
+    keeping: MutexGuard<'a, Keeping>,
+    look: Look,
 }
 
-impl DiskView {
-    fn find(&self, path: &EntryPath) -> Result<Option<fat::Entry>> {
-        let Some(text) = path.as_str() else { return Ok(None) };
-        match self.volume.lookup(text) {
-            Ok(found) => Ok(Some(found)),
-            Err(FatError::NotFound { .. } | FatError::NotADirectory { .. }) => Ok(None),
-            Err(error) => Err(Error::from(error).with_object(path.to_string())),
+impl KeptLook<'_> {
+    /// The disk, if what is kept of it answers reads of this file.
+    fn covering(&mut self, path: &EntryPath, offset: u64, len: usize) -> Option<(&mut KeptDisk, &mut Look)> {
+        match &mut *self.keeping {
+            Keeping::Disk(disk) if KeptDisk::covers(path, offset, len) => Some((disk, &mut self.look)),
+            _ => None,
         }
     }
+}
 
-    /// Shows an entry to a visitor, or says why it is left out.
-    fn visit(
-        &self,
-        path: &str,
-        found: &fat::Entry,
-        visitor: &mut dyn Visitor<Error = Error>,
-    ) -> Result<Option<LeftOutReason>> {
-        let Ok(path) = EntryPath::parse(path.as_bytes()) else { return Ok(Some(LeftOutReason::UnusableName)) };
-        let entry = entry(path, found);
-        if found.is_dir {
-            visitor.directory(&entry)?;
-            return Ok(None);
-        }
-        match self.volume.open_file(found) {
-            Ok(reader) => visitor.file(&entry, &mut FileContent { reader, path: &entry.path })?,
-            Err(FatError::Io(error)) => return Err(FatError::Io(error).into()),
-            // Torn by a loss of power, say. The other files are not.
-            Err(_) => return Ok(Some(LeftOutReason::Unreadable)),
-        }
-        Ok(None)
+/// Shows an entry to a visitor, or says why it is left out.
+fn visit(
+    volume: &FatVolume<File>,
+    path: &str,
+    found: &fat::Entry,
+    visitor: &mut dyn Visitor<Error = Error>,
+) -> Result<Option<LeftOutReason>> {
+    let Ok(path) = EntryPath::parse(path.as_bytes()) else { return Ok(Some(LeftOutReason::UnusableName)) };
+    let entry = entry(path, found);
+    if found.is_dir {
+        visitor.directory(&entry)?;
+        return Ok(None);
     }
+    match volume.open_file(found) {
+        Ok(reader) => visitor.file(&entry, &mut FileContent { reader, path: &entry.path })?,
+        Err(FatError::Io(error)) => return Err(FatError::Io(error).into()),
+        // Torn by a loss of power, say. The other files are not.
+        Err(_) => return Ok(Some(LeftOutReason::Unreadable)),
+    }
+    Ok(None)
 }
 
 /// Why a walk leaves an entry out.
@@ -286,7 +339,36 @@ fn unreadable(error: &FatError) -> LeftOutReason {
     }
 }
 
-impl View for DiskView {
+pub(super) fn entry(path: EntryPath, found: &fat::Entry) -> Entry {
+    let (kind, size) = if found.is_dir { (EntryKind::Directory, 0) } else { (EntryKind::File, u64::from(found.size)) };
+    Entry { path, kind, size, attributes: Attributes { mode: MODE, modified: found.modified.unwrap_or(0) } }
+}
+
+/// Finds the entry at a path.
+pub(super) fn find<S: ReadAt>(volume: &FatVolume<S>, path: &EntryPath) -> Result<Option<fat::Entry>> {
+    let Some(text) = path.as_str() else { return Ok(None) };
+    match volume.lookup(text) {
+        Ok(found) => Ok(Some(found)),
+        Err(FatError::NotFound { .. } | FatError::NotADirectory { .. }) => Ok(None),
+        Err(error) => Err(about(error, path)),
+    }
+}
+
+pub(super) fn about(error: FatError, path: &EntryPath) -> Error {
+    Error::from(error).with_object(path.to_string())
+}
+
+impl DiskView<'_> {
+    fn volume(&mut self) -> Result<&FatVolume<File>> {
+        let volume = match self.volume.take() {
+            Some(volume) => volume,
+            None => self.image.volume()?,
+        };
+        Ok(self.volume.insert(volume))
+    }
+}
+
+impl View for DiskView<'_> {
     type Error = Error;
 
     fn entry(&mut self, path: &EntryPath) -> Result<Option<Entry>> {
@@ -294,17 +376,28 @@ impl View for DiskView {
             let attributes = Attributes { mode: MODE, modified: 0 };
             return Ok(Some(Entry { path: path.clone(), kind: EntryKind::Directory, size: 0, attributes }));
         }
-        Ok(self.find(path)?.map(|found| entry(path.clone(), &found)))
+        if let Some((disk, look)) = self.kept.as_mut().and_then(|kept| kept.covering(path, 0, 0))
+            && let Ok(entry) = disk.entry(look, path)
+        {
+            return Ok(entry);
+        }
+        Ok(find(self.volume()?, path)?.map(|found| entry(path.clone(), &found)))
     }
 
     fn read_at(&mut self, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>> {
-        let Some(found) = self.find(path)?.filter(|found| !found.is_dir) else { return Ok(None) };
-        let length = self.volume.read_file_at(&found, offset, buffer);
-        length.map(Some).map_err(|error| Error::from(error).with_object(path.to_string()))
+        if let Some((disk, look)) = self.kept.as_mut().and_then(|kept| kept.covering(path, offset, buffer.len()))
+            && let Ok(length) = disk.read_at(look, path, offset, buffer)
+        {
+            return Ok(length);
+        }
+        let volume = self.volume()?;
+        let Some(found) = find(volume, path)?.filter(|found| !found.is_dir) else { return Ok(None) };
+        volume.read_file_at(&found, offset, buffer).map(Some).map_err(|error| about(error, path))
     }
 
     fn top_names(&mut self) -> Result<Vec<Vec<u8>>> {
-        let listing = self.volume.read_dir(self.volume.root())?;
+        let volume = self.volume()?;
+        let listing = volume.read_dir(volume.root())?;
         let mut names: Vec<_> = listing.entries.into_iter().map(|entry| entry.name.into_bytes()).collect();
         names.sort_unstable();
         Ok(names)
@@ -313,7 +406,7 @@ impl View for DiskView {
     /// A directory that contradicts itself is read again, in case the guest is just writing, and left
     /// out if it stays so.
     fn walk(&mut self, visitor: &mut dyn Visitor<Error = Error>) -> Result<()> {
-        let mut pauses = self.retries.pauses().peekable();
+        let mut pauses = self.image.retries.pauses().peekable();
         let mut try_again = |walk: &mut Walk<'_, File>, error: &FatError| {
             let again = error.may_retry() && pauses.peek().is_some() && walk.again();
             if again && let Some(pause) = pauses.next() {
@@ -321,14 +414,15 @@ impl View for DiskView {
             }
             again
         };
-        let mut walk = self.volume.walk(self.volume.root());
+        let volume = self.volume()?;
+        let mut walk = volume.walk(volume.root());
         loop {
             let (path, reason) = match walk.next() {
                 None => return Ok(()),
                 Some(Err(error)) if try_again(&mut walk, &error) => continue,
                 Some(Ok(WalkItem::Unreadable { error, .. })) if try_again(&mut walk, &error) => continue,
                 Some(Err(error)) => return Err(error.into()),
-                Some(Ok(WalkItem::Entry { path, entry })) => match self.visit(&path, &entry, visitor)? {
+                Some(Ok(WalkItem::Entry { path, entry })) => match visit(volume, &path, &entry, visitor)? {
                     None => continue,
                     Some(reason) => (path, reason),
                 },
@@ -355,6 +449,6 @@ impl Content for FileContent<'_> {
     type Error = Error;
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        self.reader.read(buffer).map_err(|error| Error::from(error).with_object(self.path.to_string()))
+        self.reader.read(buffer).map_err(|error| about(error, self.path))
     }
 }

@@ -6,20 +6,26 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::sys::stat::{self, FileStat};
+use nix::sys::stat::{self, FileStat, SFlag};
 use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::{EntryPath, displayable};
+use rextfv_core::layout;
 use rextfv_core::limits::Limits;
 use rextfv_core::shared_directory::{
     Content, Entry, EntryKind, LeftOut, LeftOutReason, Replacement, Representation, SharedDirectory, Sharing, View,
     Visitor,
 };
 
-use super::beneath::{Directory, Found, attributes};
+use super::beneath::{Directory, Found, Named, attributes};
+use super::kept_files::{self, KeptFiles};
 use super::staging::{self, Staging};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -28,16 +34,20 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct HostDirectory {
     path: PathBuf,
     limits: Limits,
+    /// `None` where nothing is to be kept open.
+    kept: Mutex<Option<KeptFiles>>,
 }
 
 impl HostDirectory {
     /// The directory at this path. The path itself is the host's: links in it are followed. It is
-    /// opened anew for each operation, so that a container may be stopped and started meanwhile.
+    /// opened anew for each operation, so that a container may be stopped and started meanwhile. With
+    /// [`keep_open`](SharedDirectory::keep_open), some of its files are held from one status query to
+    /// the next; its file system cannot be unmounted then.
     ///
     /// # Errors
     /// There is no directory at this path, or it cannot be opened.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let directory = Self { path: path.into(), limits: Limits::DEFAULT };
+        let directory = Self { path: path.into(), limits: Limits::DEFAULT, kept: Mutex::default() };
         directory.handle()?;
         Ok(directory)
     }
@@ -74,9 +84,26 @@ impl SharedDirectory for HostDirectory {
     }
 
     fn view(&self) -> Result<Box<dyn View<Error = Error> + '_>> {
-        let root = self.handle()?;
-        staging::recover_if_idle(&root);
-        Ok(Box::new(HostView { root, limits: self.limits }))
+        // Another thread that looks just now has it; this one goes without.
+        let kept = self.kept.try_lock().ok().filter(|kept| kept.is_some());
+        let mut view = HostView { directory: self, root: None, kept };
+        let kept = view.kept.as_mut().and_then(|kept| kept.as_mut());
+        if !kept.is_some_and(|kept| kept.refresh(&self.path)) {
+            staging::recover_if_idle(view.root()?);
+        }
+        Ok(Box::new(view))
+    }
+
+    fn keep_open(&self, keep: bool) -> usize {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_some() != keep {
+            *kept = keep.then(KeptFiles::default);
+        }
+        kept_files::MOST_HANDLES
+    }
+
+    fn host_directory(&self) -> Option<&[u8]> {
+        Some(self.path.as_os_str().as_bytes())
     }
 
     fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
@@ -86,9 +113,24 @@ impl SharedDirectory for HostDirectory {
     }
 }
 
-struct HostView {
-    root: Directory,
-    limits: Limits,
+/// Handles of the directories and slots of a shared directory in which a change of the status shows, as
+/// far as they are there.
+pub(crate) fn status_handles(path: &[u8]) -> Vec<(Named, SFlag)> {
+    let Ok(root) = Directory::open(Path::new(OsStr::from_bytes(path))) else { return Vec::new() };
+    let paths = [".", layout::STATUS_DIRECTORY].into_iter().chain(layout::STATUS_SLOTS);
+    let handles = paths.filter_map(|path| {
+        let named = root.name(path.as_bytes()).ok()?;
+        let kind = named.kind().ok()?;
+        matches!(kind, SFlag::S_IFREG | SFlag::S_IFDIR).then_some((named, kind))
+    });
+    handles.collect()
+}
+
+struct HostView<'a> {
+    directory: &'a HostDirectory,
+    /// Opened when it is needed.
+    root: Option<Directory>,
+    kept: Option<MutexGuard<'a, Option<KeptFiles>>>,
 }
 
 /// What a failure means for the entry at which it happened.
@@ -151,10 +193,18 @@ fn read_error(path: &EntryPath, error: io::Error) -> Error {
     error.with_object(path.to_string())
 }
 
-impl HostView {
-    fn find(&self, path: &EntryPath) -> Result<Option<Found>> {
+impl HostView<'_> {
+    fn root(&mut self) -> Result<&Directory> {
+        let root = match self.root.take() {
+            Some(root) => root,
+            None => self.directory.handle()?,
+        };
+        Ok(self.root.insert(root))
+    }
+
+    fn find(&mut self, path: &EntryPath) -> Result<Option<Found>> {
         let bytes = if path.is_root() { &b"."[..] } else { path.as_bytes() };
-        let found = self.root.find(bytes);
+        let found = self.root()?.find(bytes);
         if found.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
             return Err(Error::new(ErrorKind::Changing, "the guest holds a lease on it").with_object(path.to_string()));
         }
@@ -194,7 +244,7 @@ impl NameBudget {
     }
 }
 
-impl View for HostView {
+impl View for HostView<'_> {
     type Error = Error;
 
     fn entry(&mut self, path: &EntryPath) -> Result<Option<Entry>> {
@@ -209,23 +259,22 @@ impl View for HostView {
     }
 
     fn read_at(&mut self, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>> {
-        let Some(Found::File(file, _)) = self.find(path)? else { return Ok(None) };
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match file.read_at(&mut buffer[filled..], offset.saturating_add(filled as u64)) {
-                Ok(0) => break,
-                Ok(length) => filled += length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Past what an offset can be, there is nothing.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
-                Err(error) => return Err(read_error(path, error)),
-            }
+        let kept = self.kept.as_ref().and_then(|kept| kept.as_ref());
+        if let Some(file) = kept.and_then(|kept| kept.get(path.as_bytes())) {
+            return read_full(file, path, offset, buffer).map(Some);
         }
-        Ok(Some(filled))
+        let Some(Found::File(file, status)) = self.find(path)? else { return Ok(None) };
+        let length = read_full(&file, path, offset, buffer)?;
+        let kept = self.kept.as_mut().and_then(|kept| kept.as_mut());
+        if let (Some(kept), Some(root)) = (kept, &self.root) {
+            kept.put(root, path.as_bytes(), file, &status);
+        }
+        Ok(Some(length))
     }
 
     fn top_names(&mut self) -> Result<Vec<Vec<u8>>> {
-        NameBudget::new(self.limits.entries).names(&self.root).map_err(|error| read_error(&EntryPath::root(), error))?
+        let mut budget = NameBudget::new(self.directory.limits.entries);
+        budget.names(self.root()?).map_err(|error| read_error(&EntryPath::root(), error))?
     }
 
     fn walk(&mut self, visitor: &mut dyn Visitor<Error = Error>) -> Result<()> {
@@ -234,9 +283,10 @@ impl View for HostView {
             path: EntryPath,
             names: std::vec::IntoIter<Vec<u8>>,
         }
-        let mut budget = NameBudget::new(self.limits.entries);
+        let limits = self.directory.limits;
+        let mut budget = NameBudget::new(limits.entries);
         let failed_at_top = |error| read_error(&EntryPath::root(), error);
-        let own = self.root.directory(b".").map_err(failed_at_top)?;
+        let own = self.root()?.directory(b".").map_err(failed_at_top)?;
         let names = budget.names(&own).map_err(failed_at_top)??.into_iter();
         let mut levels = vec![Level { directory: own, path: EntryPath::root(), names }];
         while let Some(level) = levels.last_mut() {
@@ -266,7 +316,7 @@ impl View for HostView {
                     visitor.file(&entry, &mut FileContent { file, opened: status, path: &entry.path })?;
                 }
                 Found::Directory(directory, status) => {
-                    let too_deep = levels.len() >= self.limits.depth || path.as_bytes().len() > self.limits.path_bytes;
+                    let too_deep = levels.len() >= limits.depth || path.as_bytes().len() > limits.path_bytes;
                     if too_deep {
                         leave_out(path.to_string(), LeftOutReason::TooDeep)?;
                         continue;
@@ -287,8 +337,24 @@ impl View for HostView {
     }
 }
 
+/// Reads until the buffer is full or the file ends.
+fn read_full(file: &File, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset.saturating_add(filled as u64)) {
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Past what an offset can be, there is nothing.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(error) => return Err(read_error(path, error)),
+        }
+    }
+    Ok(filled)
+}
+
 struct FileContent<'a> {
-    file: std::fs::File,
+    file: File,
     /// What it was when it was opened.
     opened: FileStat,
     path: &'a EntryPath,

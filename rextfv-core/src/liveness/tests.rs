@@ -190,3 +190,29 @@ fn what_is_remembered_survives_a_database() {
     assert_eq!(restored, host.memory);
     assert!(text.len() < 300, "{text}");
 }
+
+#[test]
+fn the_patience_that_is_left_ends_when_silence_is_told() {
+    let rules = LivenessRules::default();
+    let mut host = Host::default();
+    let left = |host: &Host, seconds, reading: &Reading| {
+        let now = Moment { epoch: 0, time: Duration::from_secs(seconds) };
+        patience_left(&Found { run: None, reading: reading.clone() }, now, &rules, host.memory.as_ref())
+    };
+    assert_eq!(left(&host, 0, &running(1)), None, "never asked");
+    host.ask(100, &running(1));
+    let at_first = left(&host, 100, &running(1)).unwrap();
+    assert_eq!(at_first, Duration::from_millis(35_001));
+    assert_eq!(left(&host, 130, &running(1)), Some(at_first - Duration::from_secs(30)));
+    assert_eq!(left(&host, 200, &running(1)), Some(Duration::ZERO));
+    let mut ask = |time| {
+        let found = Found { run: None, reading: running(1) };
+        judge(&found, PowerState::Unknown, Moment { epoch: 0, time }, &rules, &mut host.memory).0
+    };
+    let over = Duration::from_secs(100) + at_first;
+    assert_eq!(ask(over - Duration::from_millis(1)), State::Running);
+    assert_eq!(ask(over), State::MonitorStopped);
+    let done = Status { state: RunState::Finished, ended: Some(Ending::Exit(0)), done: true, ..record(2, 7) };
+    assert_eq!(left(&host, 100, &Reading::Record(done)), None);
+    assert_eq!(left(&host, 100, &Reading::NotStarted), None);
+}

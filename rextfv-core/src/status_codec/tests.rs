@@ -145,7 +145,7 @@ prop_compose! {
         custom in any::<Option<Vec<u8>>>(),
     ) -> Status {
         Status {
-            run: run.map(crate::ids::RunId::from_bytes),
+            run: run.map(RunId::from_bytes),
             sequence,
             state,
             done: done && state != RunState::Running,

@@ -1,6 +1,7 @@
 use super::*;
 use crate::shared_directory::{Attributes, Entry, EntryKind, Visitor};
 use crate::status::{Ending, RunState, Truncated};
+use crate::status_codec;
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
@@ -184,4 +185,102 @@ fn our_own_slots_count_more_than_tomatos_files() {
     let done = Status { state: RunState::Finished, ended: Some(Ending::Exit(0)), done: true, ..status(8) };
     let files: [(&str, &[u8]); 3] = [(SLOT_0, &record(&done)), (tomato::RUNNING, b"1"), (tomato::OUT, b"")];
     assert_eq!(read(&files), Reading::Record(done));
+}
+
+#[test]
+fn what_is_remembered_changes_no_answer() {
+    let mut reader = StatusReader::default().remembering();
+    let mut view = Files::default();
+    let long = |sequence, byte| Status { custom: Some(vec![byte; 5000]), ..status(sequence) };
+    let damaged = |record: &Status, at: usize| {
+        let mut bytes = self::record(record);
+        bytes[at] ^= 1;
+        bytes
+    };
+    let steps: [(&str, Vec<u8>); 12] = [
+        (SLOT_0, record(&long(4, b'a'))),
+        (SLOT_1, record(&long(5, b'a'))),
+        (SLOT_0, record(&long(6, b'b'))),
+        // The same header, other bytes behind it: with and without a checksum that fits.
+        (SLOT_0, record(&long(6, b'c'))),
+        (SLOT_0, damaged(&long(6, b'c'), 3000)),
+        (SLOT_0, damaged(&long(6, b'c'), 20)),
+        (SLOT_1, damaged(&long(7, b'c'), 3000)),
+        (SLOT_0, record(&long(8, b'c'))[..3000].to_vec()),
+        (SLOT_1, record(&status(9))),
+        (layout::RUN_ID, b"ffffffffffffffffffffffffffffffff\n".to_vec()),
+        (layout::RUN_ID, alloc::format!("{RUN}\n").into_bytes()),
+        (SLOT_1, b"".to_vec()),
+    ];
+    for (step, (path, content)) in steps.into_iter().enumerate() {
+        view.0.insert(path, content);
+        for _ in 0..2 {
+            assert_eq!(reader.read(&mut view), read_status(&mut view), "step {step}");
+        }
+    }
+    view.0.insert(SLOT_0, record(&long(10, b'd')));
+    assert_eq!(reader.read(&mut view).unwrap().reading, Reading::Record(long(10, b'd')));
+    assert!(reader.remembered_bytes() > 10_000);
+    reader.forget();
+    assert_eq!(reader.remembered_bytes(), 0);
+    assert_eq!(reader.read(&mut view).unwrap().reading, Reading::Record(long(10, b'd')));
+}
+
+#[test]
+fn a_header_longer_than_the_first_read_is_read_whole() {
+    let plain = record(&status(3));
+    let end = plain.windows(2).position(|pair| pair == b"\n\n").unwrap() + 1;
+    for extra in [600, 2000, 3000] {
+        let mut bytes = plain[..end].to_vec();
+        bytes.extend_from_slice(b"later-writers: ");
+        bytes.resize(end + extra, b'x');
+        bytes.extend_from_slice(b"\n\n\n");
+        let digest = <sha2::Sha256 as sha2::Digest>::digest(&bytes);
+        bytes.extend_from_slice(b"sha256: ");
+        digest.iter().for_each(|byte| bytes.extend_from_slice(alloc::format!("{byte:02x}").as_bytes()));
+        bytes.push(b'\n');
+        assert_eq!(read(&[(SLOT_0, &bytes)]), Reading::Record(status(3)), "{extra}");
+    }
+}
+
+/// A guest that goes on by two records whenever the host has read a slot's second part.
+struct Racing {
+    files: Files,
+    reads: u32,
+}
+
+impl View for Racing {
+    type Error = Fault;
+
+    fn entry(&mut self, path: &EntryPath) -> Result<Option<Entry>, Fault> {
+        self.files.entry(path)
+    }
+
+    fn read_at(&mut self, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>, Fault> {
+        if offset > 0 && self.reads == 0 {
+            self.reads += 1;
+            let long = |sequence| Status { custom: Some(vec![b'n'; 5000]), ..status(sequence) };
+            self.files.0.insert(SLOT_0, record(&long(6)));
+            self.files.0.insert(SLOT_1, record(&long(7))[..3000].to_vec());
+        }
+        self.files.read_at(path, offset, buffer)
+    }
+
+    fn top_names(&mut self) -> Result<Vec<Vec<u8>>, Fault> {
+        self.files.top_names()
+    }
+
+    fn walk(&mut self, visitor: &mut dyn Visitor<Error = Fault>) -> Result<(), Fault> {
+        self.files.walk(visitor)
+    }
+}
+
+#[test]
+fn a_guest_that_overtakes_the_host_takes_it_back_to_no_older_record() {
+    let long = |sequence| Status { custom: Some(vec![b'o'; 5000]), ..status(sequence) };
+    let mut files = Files::default();
+    files.0.insert(SLOT_0, record(&long(4)));
+    files.0.insert(SLOT_1, record(&long(5)));
+    let found = read_status(&mut Racing { files, reads: 0 }).unwrap();
+    assert!(matches!(found.reading, Reading::Record(Status { sequence: 6, .. })), "{found:?}");
 }
