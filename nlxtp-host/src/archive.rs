@@ -12,6 +12,7 @@ mod encoder;
 pub mod format;
 mod member;
 pub mod packer;
+mod pipeline;
 pub mod reader;
 mod source;
 mod tar;

@@ -32,7 +32,8 @@ pub enum ErrorKind {
     NotATarget,
     /// The target's file system is damaged.
     Damaged,
-    /// An upload to the block device was cut off, and must be repeated.
+    /// An upload was cut off when there was no way back any more. On a block device it must be
+    /// repeated; in a directory the next operation goes on with it.
     Unfinished,
     /// The target was changing while it was read. Trying again may help.
     Changing,
@@ -107,7 +108,13 @@ impl Error {
     }
 
     /// A failure of the operating system while something was done ("open the disk image").
+    ///
+    /// An error of ours that has come through an [`io::Error`] is given back as it was.
     pub fn io(doing: impl fmt::Display, source: io::Error) -> Self {
+        let source = match source.downcast::<Self>() {
+            Ok(ours) => return ours,
+            Err(source) => source,
+        };
         let kind = match source.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,

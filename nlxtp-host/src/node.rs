@@ -5,7 +5,7 @@
 use std::io::{Read, Seek, Write};
 use std::time::{Duration, Instant};
 
-use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy};
+use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy, Manifest};
 use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::ids::RunId;
 use rextfv_core::layout;
@@ -14,7 +14,7 @@ use rextfv_core::liveness::{self, LivenessRules, Memory, Moment, State};
 use rextfv_core::operations::{Dialect, DownloadReport, Execution, Rextfv, StatusReport, UploadReport};
 use rextfv_core::powers::{Clock, GuestPower, InvokeMonitor, PowerState};
 use rextfv_core::retry::{Attempt, RetryPolicy, retry};
-use rextfv_core::shared_directory::{MayRetry, SharedDirectory, Sharing};
+use rextfv_core::shared_directory::{BegunReplacement, MayRetry, SharedDirectory, Sharing};
 use rextfv_core::status::{Ending, RunState, Truncated};
 use rextfv_core::status_reader::{Found, Reading, SlotProblem, read_status};
 use rextfv_core::tomato;
@@ -153,15 +153,12 @@ impl Node {
         let rules =
             ArchiveRules { representation: self.directory.representation(), links: self.links, limits: self.limits };
         let mut reader = ArchiveReader::open(archive)?;
-        let manifest = reader.examine(&rules, control)?;
-
-        // Examining may have taken long.
+        let (manifest, replacement) = self.prepare(&mut reader, &rules, control)?;
+        // That may have taken long.
         let power = self.check_turn()?;
         let run = new_run_id()?;
-        let mut replacement = self.directory.replace(&manifest)?;
-        reader.extract(&manifest, &mut *replacement, control)?;
         control.report(Progress::Flushing)?;
-        replacement.commit(run)?;
+        replacement.commit(run, &|| control.check())?;
         self.memory = None;
 
         let execution = match (&self.invoker, power) {
@@ -183,6 +180,28 @@ impl Node {
             left_out: manifest.left_out,
             lost: manifest.lost,
         })
+    }
+
+    /// Reads the archive to its end and makes the new content, which does not count yet.
+    fn prepare(
+        &self,
+        reader: &mut ArchiveReader<&mut dyn ReadSeek>,
+        rules: &ArchiveRules,
+        control: &Control<'_>,
+    ) -> Result<(Manifest, BegunReplacement<'_, Error>)> {
+        let watch = || control.check();
+        if let Some(mut replacement) = self.directory.begin(&watch)? {
+            match reader.unpack(rules, &mut *replacement, control) {
+                // It may fit once it is known as a whole; else it is known then what is missing.
+                Err(error) if error.kind() == ErrorKind::TooSmall => {}
+                unpacked => return unpacked.map(|manifest| (manifest, replacement)),
+            }
+        }
+        let manifest = reader.examine(rules, control)?;
+        self.check_turn()?;
+        let mut replacement = self.directory.replace(&manifest, &watch)?;
+        reader.extract(&manifest, &mut *replacement, control)?;
+        Ok((manifest, replacement))
     }
 
     /// Refuses where it is the guest's turn to write.

@@ -13,6 +13,7 @@ mod disk_replacement;
 pub mod host_directory;
 mod image_lock;
 pub mod memory;
+mod room;
 mod staging;
 
 pub use disk_image::{DiskImage, DiskOptions};

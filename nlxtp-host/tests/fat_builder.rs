@@ -145,8 +145,8 @@ fn copies_of_written_files() {
         let mut writer = layout.writer(&disk, 0, target).unwrap();
         writer.write_file(&mut data.as_slice()).unwrap();
         writer.write_file(&mut std::io::empty()).unwrap();
-        assert_eq!(writer.copy_from(first).unwrap(), FileIndex(2));
-        writer.copy_from(empty).unwrap();
+        assert_eq!(writer.copy_from(first, &|| Ok(())).unwrap(), FileIndex(2));
+        writer.copy_from(empty, &|| Ok(())).unwrap();
         assert_eq!(writer.next_file(), None);
         writer.finish().unwrap();
         let found = read_tree(&disk, locate(&disk).unwrap()).unwrap();

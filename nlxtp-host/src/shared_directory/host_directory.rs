@@ -15,8 +15,8 @@ use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::limits::Limits;
 use rextfv_core::shared_directory::{
-    Content, Entry, EntryKind, LeftOut, LeftOutReason, Replacement, Representation, SharedDirectory, Sharing, View,
-    Visitor,
+    BegunReplacement, Content, Entry, EntryKind, LeftOut, LeftOutReason, Representation, SharedDirectory, Sharing,
+    View, Visitor, Watch,
 };
 
 use super::beneath::{Directory, Found, attributes};
@@ -62,6 +62,14 @@ impl HostDirectory {
     }
 }
 
+impl HostDirectory {
+    fn stage(&self, manifest: Option<&Manifest>, watch: Watch<'_, Error>) -> Result<BegunReplacement<'_, Error>> {
+        let root = self.handle()?;
+        let staging = Staging::begin(root, manifest, watch).map_err(|error| error.with_path(&self.path))?;
+        Ok(Box::new(staging))
+    }
+}
+
 impl SharedDirectory for HostDirectory {
     type Error = Error;
 
@@ -79,10 +87,12 @@ impl SharedDirectory for HostDirectory {
         Ok(Box::new(HostView { root, limits: self.limits }))
     }
 
-    fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
-        let root = self.handle()?;
-        let staging = Staging::begin(root, manifest).map_err(|error| error.with_path(&self.path))?;
-        Ok(Box::new(staging))
+    fn begin(&self, watch: Watch<'_, Error>) -> Result<Option<BegunReplacement<'_, Error>>> {
+        self.stage(None, watch).map(Some)
+    }
+
+    fn replace(&self, manifest: &Manifest, watch: Watch<'_, Error>) -> Result<BegunReplacement<'_, Error>> {
+        self.stage(Some(manifest), watch)
     }
 }
 
