@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rextfv_core::archive_rules::Refusal;
 use rextfv_core::listing::Listing;
+use rextfv_core::operations::UploadReport;
 use rextfv_core::shared_directory::MayRetry;
 
 /// A `Result` of the host's side.
@@ -97,13 +98,15 @@ struct Inner {
     object: Option<String>,
     hint: Option<&'static str>,
     refusals: Option<Listing<Refusal>>,
+    upload: Option<UploadReport>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// An error whose message says what was being done and what is wrong.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let inner = Inner { kind, message: message.into(), object: None, hint: None, refusals: None, source: None };
+        let message = message.into();
+        let inner = Inner { kind, message, object: None, hint: None, refusals: None, upload: None, source: None };
         Self { inner: Box::new(inner) }
     }
 
@@ -161,6 +164,13 @@ impl Error {
         self
     }
 
+    /// The same error after an upload that stands.
+    #[must_use]
+    pub fn with_upload(mut self, report: UploadReport) -> Self {
+        self.inner.upload = Some(report);
+        self
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
@@ -183,6 +193,12 @@ impl Error {
     /// The way out, where there is one.
     pub fn hint(&self) -> Option<&'static str> {
         self.inner.hint
+    }
+
+    /// What the upload did that stands all the same, for [`ErrorKind::InvokeFailed`] of
+    /// [`Node::upload`](crate::node::Node::upload).
+    pub fn upload(&self) -> Option<&UploadReport> {
+        self.inner.upload.as_ref()
     }
 
     /// The refused entries, for [`ErrorKind::Refused`].

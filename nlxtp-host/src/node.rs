@@ -146,8 +146,17 @@ impl Node {
     /// # Errors
     /// [`ErrorKind::GuestOn`] where the guest is on and the storage is a disk;
     /// [`ErrorKind::BadArchive`] and [`ErrorKind::Refused`] for archives; [`ErrorKind::TooSmall`],
-    /// [`ErrorKind::InUse`] and others for the target. In all these cases the old content is as it
-    /// was, but for a block device: what interrupts the writing there leaves [`ErrorKind::Unfinished`]. [`ErrorKind::InvokeFailed`]: the upload stands, but the monitor could not be invoked.
+    /// [`ErrorKind::InUse`] and others for the target; [`ErrorKind::TimedOut`] and
+    /// [`ErrorKind::Cancelled`] as the control says. In all these cases the old content is as it was,
+    /// but for a block device: what interrupts the writing there leaves [`ErrorKind::Unfinished`].
+    ///
+    /// From the moment on in which the new content counts, the control ends nothing any more but the
+    /// removal of the old content, which the next upload goes on with. If the new content of a
+    /// directory cannot be put in its place then, that is [`ErrorKind::Unfinished`] too: any later
+    /// operation goes on with it.
+    ///
+    /// [`ErrorKind::InvokeFailed`]: the upload stands, and [`Error::upload`] reports on it, but the
+    /// monitor could not be invoked; only a daemon in the guest or a reboot will start the script.
     pub fn upload(&mut self, archive: &mut dyn ReadSeek, control: &Control<'_>) -> Result<UploadReport> {
         self.check_turn()?;
         let rules =
@@ -161,17 +170,18 @@ impl Node {
         replacement.commit(run, &|| control.check())?;
         self.memory = None;
 
+        let mut failed = None;
         let execution = match (&self.invoker, power) {
             _ if manifest.start_script().is_none() => Execution::NoStartScript,
             (_, PowerState::Off) => Execution::AtBoot,
             _ if self.directory.sharing() == Sharing::TakingTurns => Execution::AtBoot,
             (Some(invoker), _) => {
-                invoker.invoke_monitor().map_err(invoke_failed)?;
-                Execution::Invoked
+                failed = invoker.invoke_monitor().map_err(invoke_failed).err();
+                if failed.is_none() { Execution::Invoked } else { Execution::ByDaemon }
             }
             (None, _) => Execution::ByDaemon,
         };
-        Ok(UploadReport {
+        let report = UploadReport {
             run_id: run,
             entries: manifest.entries(),
             bytes: manifest.total_bytes,
@@ -179,7 +189,11 @@ impl Node {
             execution,
             left_out: manifest.left_out,
             lost: manifest.lost,
-        })
+        };
+        match failed {
+            None => Ok(report),
+            Some(error) => Err(error.with_upload(report)),
+        }
     }
 
     /// Reads the archive to its end and makes the new content, which does not count yet.

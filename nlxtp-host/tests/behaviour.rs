@@ -92,7 +92,7 @@ fn fill(replacement: &mut dyn Replacement<Error = Error>, manifest: &Manifest, t
             ManifestLinkKind::Symlink(target) => replacement.symlink(&link.path, target)?,
             ManifestLinkKind::HardLink(existing) => replacement.hard_link(&link.path, existing)?,
             ManifestLinkKind::Copy { existing, .. } => {
-                replacement.copy(&link.path, existing, link.attributes, &freely)?
+                replacement.copy(&link.path, existing, link.attributes, &freely)?;
             }
         }
     }

@@ -10,7 +10,7 @@ use rextfv_core::limits::Limits;
 use rextfv_core::shared_directory::Replacement;
 
 use super::format::{DETECTION_BYTES, Format};
-use super::member::{Budget, Fingerprint, Member, MemberKind, Members};
+use super::member::{Budget, Fingerprint, Member, MemberKind, Members, Passes};
 use super::pipeline;
 use super::source::{CHUNK, Source, Step, Unpacked};
 use super::tar::TarMembers;
@@ -61,7 +61,8 @@ impl<R: Read + Seek> ArchiveReader<R> {
     /// knows the archive's name, adds it with [`Error::with_path`].
     pub fn examine(&mut self, rules: &ArchiveRules, control: &Control<'_>) -> Result<Manifest> {
         let step = |done, total| control.report(Progress::Examining { done, total });
-        let mut members = self.members(&step, Budget::for_content(rules.limits.total_bytes), rules.limits.entries)?;
+        let mut members =
+            self.members(&step, Budget::for_content(rules.limits.total_bytes), rules.limits.entries, Passes::Two)?;
         let mut judge = Judge::new(rules);
         let mut chunk = vec![0; CHUNK];
         while let Some(member) = members.next()? {
@@ -94,7 +95,7 @@ impl<R: Read + Seek> ArchiveReader<R> {
         let budget = examined
             .map_or(Budget::for_content(Limits::DEFAULT.total_bytes), |examined| Budget::exactly(examined.bytes));
         let step = |done, total| control.report(Progress::Extracting { done, total });
-        let mut members = self.members(&step, budget, u64::MAX)?;
+        let mut members = self.members(&step, budget, u64::MAX, Passes::Two)?;
         pipeline::run(replacement, &|| control.check(), |feed| {
             for directory in &manifest.directories {
                 feed.directory(&directory.path, directory.attributes)?;
@@ -132,7 +133,8 @@ impl<R: Read + Seek> ArchiveReader<R> {
         control: &Control<'_>,
     ) -> Result<Manifest> {
         let step = |done, total| control.report(Progress::Extracting { done, total });
-        let mut members = self.members(&step, Budget::for_content(rules.limits.total_bytes), rules.limits.entries)?;
+        let mut members =
+            self.members(&step, Budget::for_content(rules.limits.total_bytes), rules.limits.entries, Passes::One)?;
         let manifest = pipeline::run(replacement, &|| control.check(), |feed| {
             let mut judge = Judge::new(rules);
             let mut made = 0;
@@ -174,13 +176,19 @@ impl<R: Read + Seek> ArchiveReader<R> {
         Ok(manifest)
     }
 
-    fn members<'a>(&'a mut self, step: Step<'a>, budget: Budget, most_entries: u64) -> Result<Box<dyn Members + 'a>> {
+    fn members<'a>(
+        &'a mut self,
+        step: Step<'a>,
+        budget: Budget,
+        most_entries: u64,
+        passes: Passes,
+    ) -> Result<Box<dyn Members + 'a>> {
         let format = self.format;
         let source = Source::new(&mut self.source, step)?;
         Ok(match format {
             Format::Zip => Box::new(ZipMembers::new(source, budget, most_entries)?),
             Format::Tar | Format::TarGz | Format::TarZst => {
-                Box::new(TarMembers::new(Unpacked::new(source, format, budget)?))
+                Box::new(TarMembers::new(Unpacked::new(source, format, budget, passes)?))
             }
         })
     }

@@ -78,15 +78,19 @@ impl Upload {
             let meter = Meter::new();
             node.upload(&mut archive, &meter.watch(control))
         };
-        let stands = uploaded.as_ref().map_or_else(|error| error.kind() == ErrorKind::InvokeFailed, |_| true);
-        if stands {
+        let stands = match &uploaded {
+            Ok(report) => Some(report),
+            Err(error) => error.upload(),
+        };
+        if let Some(report) = stands {
             memory.remove(session);
+            if !session.json {
+                print(&self.show(report, node.directory().representation()))?;
+            }
         }
         let report = uploaded.map_err(|error| archive.blame(error, &self.archive, &self.target))?;
         if session.json {
             print_json(&report)?;
-        } else {
-            print(&self.show(&report, node.directory().representation()))?;
         }
         Ok(exit::SUCCESS)
     }

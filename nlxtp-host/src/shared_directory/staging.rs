@@ -75,7 +75,7 @@ impl Staging {
         })?;
         let doing = |error| Error::io("prepare the upload", error).with_object(STAGING_DIRECTORY);
         let may_go_on = || watch().map_err(io::Error::other);
-        let mut patience = Patience::of_an_upload().as_long_as(&may_go_on);
+        let mut patience = Patience::of_an_upload().while_allowed(&may_go_on);
         if let Some(staging) = root.remove_unless_directory(STAGING).map_err(doing)? {
             roll_forward(&root, &staging, &mut patience)?;
             drop(staging);
@@ -222,7 +222,7 @@ pub(super) fn recover_if_idle(root: &Directory) {
     if counts(&staging) {
         let end = Instant::now() + VIEW_TIME;
         let may_go_on = || if Instant::now() < end { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) };
-        let mut patience = Patience::of_a_view().as_long_as(&may_go_on);
+        let mut patience = Patience::of_a_view().while_allowed(&may_go_on);
         if roll_forward(root, &staging, &mut patience).is_ok() {
             let _ = root.remove_tree(STAGING, &mut patience);
         }
@@ -439,7 +439,7 @@ impl Replacement for Staging {
         })?;
         // What is not removed does no harm there: the new content is in its place.
         let may_go_on = || watch().map_err(io::Error::other);
-        let _ = self.root.remove_tree(STAGING, &mut Patience::of_an_upload().as_long_as(&may_go_on));
+        let _ = self.root.remove_tree(STAGING, &mut Patience::of_an_upload().while_allowed(&may_go_on));
         Ok(())
     }
 }

@@ -285,3 +285,14 @@ fn the_list_of_refusals_is_bounded() {
     let refusals = builder.finish().unwrap_err();
     assert_eq!((refusals.listed.len(), refusals.omitted), (1000, 500));
 }
+
+#[test]
+fn deciding_about_links_can_be_ended() {
+    for representation in [POSIX, Representation::Fat] {
+        let mut builder = ManifestBuilder::new(rules(representation, LinkPolicy::Copy));
+        for entry in [file("d/f"), RawEntry { kind: RawKind::Symlink(b"d"), ..file("l") }] {
+            builder.add(&entry);
+        }
+        assert_eq!(builder.finish_watched(&|| Err("ended")), Err("ended"));
+    }
+}

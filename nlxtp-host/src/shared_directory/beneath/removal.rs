@@ -36,7 +36,7 @@ impl<'a> Patience<'a> {
     }
 
     /// The same, that ends when this says so.
-    pub fn as_long_as(self, may_go_on: &'a dyn Fn() -> io::Result<()>) -> Self {
+    pub fn while_allowed(self, may_go_on: &'a dyn Fn() -> io::Result<()>) -> Self {
         Self { may_go_on, ..self }
     }
 
