@@ -16,6 +16,7 @@
 
 pub mod archive;
 pub mod control;
+mod early_flush;
 pub mod error;
 pub mod fat;
 pub mod guest;

@@ -193,6 +193,10 @@ impl Layout {
         Some(PlannedFile { path: self.tree.path_of(id), size, offset: self.geometry.cluster_offset(first) })
     }
 
+    pub(super) fn find_file(&self, path: &str) -> Option<FileIndex> {
+        self.tree.find_file(path)
+    }
+
     /// All files, in the order in which their data must be written.
     pub fn files(&self) -> impl Iterator<Item = PlannedFile> + '_ {
         (0..self.file_count()).filter_map(|index| self.file(FileIndex(index)))

@@ -229,6 +229,14 @@ impl Tree {
         }
     }
 
+    /// The file at a path.
+    pub(super) fn find_file(&self, path: &str) -> Option<FileIndex> {
+        let step = |node, name| self.by_name.get(&(node, names::fold(name))).copied();
+        let node = components(path).try_fold(ROOT, step)?;
+        // Files have rising numbers in their order.
+        self.files.binary_search(&node).ok().map(FileIndex)
+    }
+
     /// The path of a node, for messages.
     pub(super) fn path_of(&self, id: NodeId) -> String {
         let mut names = Vec::new();

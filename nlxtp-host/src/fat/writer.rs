@@ -107,6 +107,12 @@ impl<W: WriteAt> Writer<W> {
         Arc::make_mut(&mut self.layout).add_file(path, size, modified)
     }
 
+    /// The file at a path, if one was added.
+    #[must_use]
+    pub fn find_file(&self, path: &str) -> Option<FileIndex> {
+        self.layout.find_file(path)
+    }
+
     /// Bytes of a file; 0 if there is none.
     #[must_use]
     pub fn file_size(&self, index: FileIndex) -> u64 {

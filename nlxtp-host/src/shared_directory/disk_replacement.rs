@@ -10,7 +10,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
@@ -29,9 +29,10 @@ use rextfv_core::shared_directory::{Attributes, Content, Replacement, Watch};
 use super::disk_image::{Access, DiskOptions, is_unfinished, locate, open_disk};
 use super::image_lock::LockedImage;
 use super::room::{self, Room};
+use crate::early_flush::EarlyFlush;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fat::{
-    self, Extent, FatError, FatVolume, FileIndex, FormatOptions, Layout, Plan, ReadLimits, Target, Writer,
+    self, Extent, FatError, FatVolume, FormatOptions, Layout, Plan, ReadAt, ReadLimits, Target, WriteAt, Writer,
 };
 
 /// Bytes of the run id's file.
@@ -39,9 +40,7 @@ const RUN_ID_BYTES: u64 = 33;
 
 /// The new content of a disk, being made.
 pub(super) struct DiskReplacement {
-    writer: Writer<File>,
-    /// Files written so far, for copies of them.
-    written: HashMap<EntryPath, FileIndex>,
+    writer: Writer<DiskFile>,
     /// Whether the layout holds everything from the beginning.
     planned: bool,
     place: Place,
@@ -79,15 +78,15 @@ impl DiskReplacement {
             let new = NewImage::beside(&disk, Some(manifest.total_bytes))?;
             return Self::beside(disk, new, &layout, true);
         }
-        let storage = disk.image.file().try_clone().map_err(|error| Error::io("open the disk", error))?;
+        let storage = DiskFile::again(disk.image.file()).map_err(|error| Error::io("open the disk", error))?;
         let writer = layout.writer(storage, disk.extent.offset, Target::InUse)?;
-        Ok(Self { writer, written: HashMap::new(), planned: true, place: Place::InPlace, image: disk.image })
+        Ok(Self { writer, planned: true, place: Place::InPlace, image: disk.image })
     }
 
     fn beside(disk: Disk, new: NewImage, layout: &Arc<Layout>, planned: bool) -> Result<Self> {
-        let storage = new.file.try_clone().map_err(|error| Error::io("make the new image", error))?;
+        let storage = DiskFile::again(&new.file).map_err(|error| Error::io("make the new image", error))?;
         let writer = layout.writer(storage, disk.extent.offset, Target::Zeroed)?;
-        Ok(Self { writer, written: HashMap::new(), planned, place: Place::Beside(new), image: disk.image })
+        Ok(Self { writer, planned, place: Place::Beside(new), image: disk.image })
     }
 
     /// Sees to it that there is a place for a file of this size.
@@ -103,9 +102,42 @@ impl DiskReplacement {
     }
 
     fn next_file(&mut self, path: &EntryPath, content: &mut dyn Read) -> Result<()> {
-        let index = self.writer.write_file(content).map_err(|error| failed(error, path))?;
-        self.written.insert(path.clone(), index);
+        self.writer.write_file(content).map_err(|error| failed(error, path))?;
         Ok(())
+    }
+}
+
+/// A disk that is written from its beginning to its end, and flushed meanwhile.
+struct DiskFile {
+    file: File,
+    flush: RefCell<EarlyFlush>,
+}
+
+impl DiskFile {
+    fn again(file: &File) -> io::Result<Self> {
+        Ok(Self { file: file.try_clone()?, flush: RefCell::default() })
+    }
+}
+
+impl ReadAt for DiskFile {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        ReadAt::read_exact_at(&self.file, buffer, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        ReadAt::len(&self.file)
+    }
+}
+
+impl WriteAt for DiskFile {
+    fn write_all_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
+        WriteAt::write_all_at(&self.file, buffer, offset)?;
+        self.flush.borrow_mut().written_to(&self.file, offset + buffer.len() as u64);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
     }
 }
 
@@ -218,11 +250,10 @@ impl Replacement for DiskReplacement {
         watch: Watch<'_, Error>,
     ) -> Result<()> {
         let missing = || Error::new(ErrorKind::NotFound, "it was not added before").with_object(existing.to_string());
-        let source = *self.written.get(existing).ok_or_else(missing)?;
+        let source = self.writer.find_file(text(existing)?).ok_or_else(missing)?;
         self.add(path, self.writer.file_size(source), attributes.modified)?;
         let may_go_on = || watch().map_err(io::Error::other);
-        let index = self.writer.copy_from(source, &may_go_on).map_err(|error| failed(error, path))?;
-        self.written.insert(path.clone(), index);
+        self.writer.copy_from(source, &may_go_on).map_err(|error| failed(error, path))?;
         Ok(())
     }
 
@@ -244,7 +275,7 @@ impl Replacement for DiskReplacement {
         let storage = self.writer.finish()?;
         match self.place {
             Place::Beside(new) => new.put_in_place(self.image.file(), watch),
-            Place::InPlace => storage.sync_all().map_err(|error| Error::io("flush the disk", error)),
+            Place::InPlace => storage.sync().map_err(|error| Error::io("flush the disk", error)),
         }
     }
 }

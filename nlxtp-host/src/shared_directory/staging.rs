@@ -23,6 +23,7 @@ use rextfv_core::shared_directory::{Attributes, Content, Replacement, Watch};
 
 use super::beneath::{Directory, Found, Patience, UniqueNames, set_attributes};
 use super::room::{self, Room};
+use crate::early_flush::EarlyFlush;
 use crate::error::{Error, ErrorKind, Result};
 
 const STAGING: &[u8] = STAGING_DIRECTORY.as_bytes();
@@ -344,6 +345,7 @@ impl Replacement for Staging {
         self.take_room(size)?;
         let mut file = self.create_file(path)?;
         let mut written = 0;
+        let mut flush = EarlyFlush::default();
         loop {
             let length = content.read(&mut self.buffer)?;
             if length == 0 {
@@ -351,6 +353,7 @@ impl Replacement for Staging {
             }
             file.write_all(&self.buffer[..length]).map_err(|error| writing(path, error))?;
             written += length as u64;
+            flush.written_to(&file, written);
         }
         if written != size {
             let message = format!("the content is {written} bytes long and not {size}");
