@@ -23,8 +23,8 @@ use super::session::Session;
 use super::units::{parse_duration, show_count, show_size};
 
 const EXAMPLE: &str = "\
-All that the target holds is replaced. The whole archive is checked first: if anything in it cannot be taken, all of that is listed and the \
-target stays as it is. The start script is executed when the guest boots (a disk, or --guest-power \
+All that the target holds is replaced. The whole archive is checked before: if anything in it cannot \
+be taken, all of that is listed and the target stays as it is. The start script is executed when the guest boots (a disk, or --guest-power \
 off), by the command that --invoke gives, or by the daemon in the guest.
 
 Example:

@@ -71,7 +71,8 @@ impl UniqueNames {
         Ok(Self(u128::from_le_bytes(bytes)))
     }
 
-    fn next(&mut self) -> String {
+    /// One of them.
+    pub fn next(&mut self) -> String {
         self.0 = self.0.wrapping_add(1);
         format!("{:032x}", self.0)
     }
