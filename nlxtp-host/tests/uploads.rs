@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -238,4 +239,45 @@ fn when_time_is_up_the_removal_of_old_content_is_left_to_the_next_upload() {
 fn count(directory: &Path) -> usize {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.map(|path| 1 + if path.is_dir() { count(&path) } else { 0 }).sum()
+}
+
+/// A small file system, mounted for a while.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=20M", "none"]).arg(place.path()).status();
+        assert!(mount.unwrap().success());
+        Self(place)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+#[ignore = "needs root; `make test` runs it"]
+fn a_host_without_room_for_both_contents_keeps_the_old_one() {
+    let mounted = Mounted::new();
+    let path = mounted.0.path().join("shared");
+    fs::create_dir(&path).unwrap();
+    let upload = |files: &[(&str, &[u8])]| {
+        let mut packed = Cursor::new(gzip(archive(files).get_ref()));
+        Node::new(HostDirectory::open(&path).unwrap()).upload(&mut packed, &Control::none())
+    };
+    upload(&[("old", b"old")]).unwrap();
+    // Each alone would fit: only what all of them need does not.
+    let part = vec![7; 8 << 20];
+    let error = upload(&[("a", &part), ("b", &part), ("c", &part)]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooSmall);
+    assert!(error.to_string().contains("needs 251"), "{error}");
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 2, "old content and run id");
+    assert_eq!(fs::read(path.join("old")).unwrap(), b"old");
+    // Nearly all that is free: more than is used as long as nobody knows what comes.
+    upload(&[("a", &part), ("b", &part), ("c", &part[..(4 << 20) - (100 << 10)])]).unwrap();
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 4);
 }
