@@ -1,9 +1,11 @@
 //! Archives: what an upload brings and what a download takes home.
 //!
 //! In come tar, tar.gz, tar.zst and zip, told apart by their first bytes; out go tar.gz, tar and
-//! tar.zst. An archive is untrusted and is read twice: [`ArchiveReader::examine`] reads all of it,
-//! to the last checksum, and decides what an upload will make; [`ArchiveReader::extract`] makes it.
-//! Both stream: memory grows with the number of entries, never with their content.
+//! tar.zst. An archive is untrusted: [`ArchiveReader::unpack`] makes what the rules take while it
+//! reads all of it, to the last checksum, and until then nobody may see what was made. Where that
+//! cannot be, [`ArchiveReader::examine`] reads the archive and decides, and
+//! [`ArchiveReader::extract`] reads it again. All stream: memory grows with the number of entries,
+//! never with their content.
 //!
 //! Framing and bounds of all formats are read by our own code, since an archive's metadata is where
 //! the attacks are; `flate2` and `zstd` decompress, `libdeflate` and `zstd` compress, and the `tar`
@@ -16,6 +18,7 @@ pub mod format;
 mod gzip_encoder;
 mod member;
 pub mod packer;
+mod pipeline;
 pub mod reader;
 mod source;
 mod tar;

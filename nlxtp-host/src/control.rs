@@ -46,9 +46,10 @@ pub enum Progress {
         /// All of them.
         total: u64,
     },
-    /// The content is being unpacked; bytes of content.
+    /// The archive is being unpacked, and validated unless it was before; bytes of the archive as it
+    /// lies on the disk.
     Extracting {
-        /// Bytes written so far.
+        /// Bytes read so far.
         done: u64,
         /// All of them.
         total: u64,

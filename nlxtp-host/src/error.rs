@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rextfv_core::archive_rules::Refusal;
 use rextfv_core::listing::Listing;
+use rextfv_core::operations::UploadReport;
 use rextfv_core::shared_directory::MayRetry;
 
 /// A `Result` of the host's side.
@@ -32,7 +33,8 @@ pub enum ErrorKind {
     NotATarget,
     /// The target's file system is damaged.
     Damaged,
-    /// An upload to the block device was cut off, and must be repeated.
+    /// An upload was cut off when there was no way back any more. On a block device it must be
+    /// repeated; in a directory the next operation goes on with it.
     Unfinished,
     /// The target was changing while it was read. Trying again may help.
     Changing,
@@ -99,18 +101,26 @@ struct Inner {
     object: Option<String>,
     hint: Option<&'static str>,
     refusals: Option<Listing<Refusal>>,
+    upload: Option<UploadReport>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// An error whose message says what was being done and what is wrong.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let inner = Inner { kind, message: message.into(), object: None, hint: None, refusals: None, source: None };
+        let message = message.into();
+        let inner = Inner { kind, message, object: None, hint: None, refusals: None, upload: None, source: None };
         Self { inner: Box::new(inner) }
     }
 
     /// A failure of the operating system while something was done ("open the disk image").
+    ///
+    /// An error of ours that has come through an [`io::Error`] is given back as it was.
     pub fn io(doing: impl fmt::Display, source: io::Error) -> Self {
+        let source = match source.downcast::<Self>() {
+            Ok(ours) => return ours,
+            Err(source) => source,
+        };
         let kind = match source.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
@@ -158,6 +168,13 @@ impl Error {
         self
     }
 
+    /// The same error after an upload that stands.
+    #[must_use]
+    pub fn with_upload(mut self, report: UploadReport) -> Self {
+        self.inner.upload = Some(report);
+        self
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
@@ -180,6 +197,12 @@ impl Error {
     /// The way out, where there is one.
     pub fn hint(&self) -> Option<&'static str> {
         self.inner.hint
+    }
+
+    /// What the upload did that stands all the same, for [`ErrorKind::InvokeFailed`] of
+    /// [`Node::upload`](crate::node::Node::upload).
+    pub fn upload(&self) -> Option<&UploadReport> {
+        self.inner.upload.as_ref()
     }
 
     /// The refused entries, for [`ErrorKind::Refused`].

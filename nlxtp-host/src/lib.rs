@@ -21,6 +21,7 @@ pub use rextfv_core;
 pub mod archive;
 pub mod control;
 pub mod download;
+mod early_flush;
 pub mod error;
 pub mod fat;
 pub mod guest;

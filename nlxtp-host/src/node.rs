@@ -5,7 +5,7 @@
 use std::io::{Read, Seek, Write};
 use std::time::Duration;
 
-use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy};
+use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy, Manifest};
 use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::ids::RunId;
 use rextfv_core::layout;
@@ -14,7 +14,7 @@ use rextfv_core::liveness::{self, LivenessRules, Memory, Moment, State};
 use rextfv_core::operations::{Dialect, DownloadReport, Execution, Rextfv, StatusReport, UploadReport};
 use rextfv_core::powers::{Clock, GuestPower, InvokeMonitor, PowerState};
 use rextfv_core::retry::{Attempt, RetryPolicy, retry};
-use rextfv_core::shared_directory::{MayRetry, SharedDirectory, Sharing};
+use rextfv_core::shared_directory::{BegunReplacement, MayRetry, SharedDirectory, Sharing};
 use rextfv_core::status::{Ending, RunState, Truncated};
 use rextfv_core::status_reader::{Found, Reading, SlotProblem, StatusReader};
 use rextfv_core::tomato;
@@ -192,35 +192,42 @@ impl Node {
     /// # Errors
     /// [`ErrorKind::GuestOn`] where the guest is on and the storage is a disk;
     /// [`ErrorKind::BadArchive`] and [`ErrorKind::Refused`] for archives; [`ErrorKind::TooSmall`],
-    /// [`ErrorKind::InUse`] and others for the target. In all these cases the old content is as it
-    /// was, but for a block device: what interrupts the writing there leaves [`ErrorKind::Unfinished`]. [`ErrorKind::InvokeFailed`]: the upload stands, but the monitor could not be invoked.
+    /// [`ErrorKind::InUse`] and others for the target; [`ErrorKind::TimedOut`] and
+    /// [`ErrorKind::Cancelled`] as the control says. In all these cases the old content is as it was,
+    /// but for a block device: what interrupts the writing there leaves [`ErrorKind::Unfinished`].
+    ///
+    /// From the moment on in which the new content counts, the control ends nothing any more but the
+    /// removal of the old content, which the next upload goes on with. If the new content of a
+    /// directory cannot be put in its place then, that is [`ErrorKind::Unfinished`] too: any later
+    /// operation goes on with it.
+    ///
+    /// [`ErrorKind::InvokeFailed`]: the upload stands, and [`Error::upload`] reports on it, but the
+    /// monitor could not be invoked; only a daemon in the guest or a reboot will start the script.
     pub fn upload(&mut self, archive: &mut dyn ReadSeek, control: &Control<'_>) -> Result<UploadReport> {
         self.check_turn()?;
         let rules =
             ArchiveRules { representation: self.directory.representation(), links: self.links, limits: self.limits };
         let mut reader = ArchiveReader::open(archive)?;
-        let manifest = reader.examine(&rules, control)?;
-
-        // Examining may have taken long.
+        let (manifest, replacement) = self.prepare(&mut reader, &rules, control)?;
+        // That may have taken long.
         let power = self.check_turn()?;
         let run = new_run_id()?;
-        let mut replacement = self.directory.replace(&manifest)?;
-        reader.extract(&manifest, &mut *replacement, control)?;
         control.report(Progress::Flushing)?;
-        replacement.commit(run)?;
+        replacement.commit(run, &|| control.check())?;
         self.memory = None;
 
+        let mut failed = None;
         let execution = match (&self.invoker, power) {
             _ if manifest.start_script().is_none() => Execution::NoStartScript,
             (_, PowerState::Off) => Execution::AtBoot,
             _ if self.directory.sharing() == Sharing::TakingTurns => Execution::AtBoot,
             (Some(invoker), _) => {
-                invoker.invoke_monitor().map_err(invoke_failed)?;
-                Execution::Invoked
+                failed = invoker.invoke_monitor().map_err(invoke_failed).err();
+                if failed.is_none() { Execution::Invoked } else { Execution::ByDaemon }
             }
             (None, _) => Execution::ByDaemon,
         };
-        Ok(UploadReport {
+        let report = UploadReport {
             run_id: run,
             entries: manifest.entries(),
             bytes: manifest.total_bytes,
@@ -228,7 +235,33 @@ impl Node {
             execution,
             left_out: manifest.left_out,
             lost: manifest.lost,
-        })
+        };
+        match failed {
+            None => Ok(report),
+            Some(error) => Err(error.with_upload(report)),
+        }
+    }
+
+    /// Reads the archive to its end and makes the new content, which does not count yet.
+    fn prepare(
+        &self,
+        reader: &mut ArchiveReader<&mut dyn ReadSeek>,
+        rules: &ArchiveRules,
+        control: &Control<'_>,
+    ) -> Result<(Manifest, BegunReplacement<'_, Error>)> {
+        let watch = || control.check();
+        if let Some(mut replacement) = self.directory.begin(&watch)? {
+            match reader.unpack(rules, &mut *replacement, control) {
+                // It may fit once it is known as a whole; else it is known then what is missing.
+                Err(error) if error.kind() == ErrorKind::TooSmall => {}
+                unpacked => return unpacked.map(|manifest| (manifest, replacement)),
+            }
+        }
+        let manifest = reader.examine(rules, control)?;
+        self.check_turn()?;
+        let mut replacement = self.directory.replace(&manifest, &watch)?;
+        reader.extract(&manifest, &mut *replacement, control)?;
+        Ok((manifest, replacement))
     }
 
     /// Refuses where it is the guest's turn to write.

@@ -15,6 +15,7 @@ mod image_lock;
 mod kept_disk;
 mod kept_files;
 pub mod memory;
+mod room;
 mod staging;
 
 pub use disk_image::{DiskImage, DiskOptions};

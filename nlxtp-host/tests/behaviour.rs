@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use nlxtp_host::error::{Error, ErrorKind, Result};
 use rextfv_core::archive_rules::{
-    ArchiveRules, LinkPolicy, Manifest, ManifestBuilder, ManifestLinkKind, RawEntry, RawKind,
+    ArchiveRules, Judgement, LinkPolicy, Manifest, ManifestBuilder, ManifestLinkKind, RawEntry, RawKind,
 };
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::ids::RunId;
@@ -34,6 +34,11 @@ const SMALL: Tree<'_> = &[
     ("hollow", None),
 ];
 
+/// Nobody wants to end it.
+fn freely() -> Result<()> {
+    Ok(())
+}
+
 fn path(text: &str) -> EntryPath {
     EntryPath::parse(text.as_bytes()).unwrap()
 }
@@ -47,7 +52,7 @@ fn manifest(store: &dyn Store, tree: Tree<'_>) -> Manifest {
         let size = content.map_or(0, |content| content.len() as u64);
         let entry =
             RawEntry { path: path.as_bytes(), kind, size, mode: 0o755, modified: 1_700_000_000, has_owner: false };
-        assert!(builder.add(&entry));
+        assert_ne!(builder.add(&entry), Judgement::Refused);
     }
     builder.finish().unwrap()
 }
@@ -86,7 +91,9 @@ fn fill(replacement: &mut dyn Replacement<Error = Error>, manifest: &Manifest, t
         match &link.kind {
             ManifestLinkKind::Symlink(target) => replacement.symlink(&link.path, target)?,
             ManifestLinkKind::HardLink(existing) => replacement.hard_link(&link.path, existing)?,
-            ManifestLinkKind::Copy { existing, .. } => replacement.copy(&link.path, existing, link.attributes)?,
+            ManifestLinkKind::Copy { existing, .. } => {
+                replacement.copy(&link.path, existing, link.attributes, &freely)?;
+            }
         }
     }
     Ok(())
@@ -94,9 +101,9 @@ fn fill(replacement: &mut dyn Replacement<Error = Error>, manifest: &Manifest, t
 
 fn upload(store: &dyn Store, tree: Tree<'_>) {
     let manifest = manifest(store, tree);
-    let mut replacement = store.directory().replace(&manifest).unwrap();
+    let mut replacement = store.directory().replace(&manifest, &freely).unwrap();
     fill(&mut *replacement, &manifest, tree).unwrap();
-    replacement.commit(RunId::from_bytes(RUN)).unwrap();
+    replacement.commit(RunId::from_bytes(RUN), &freely).unwrap();
 }
 
 /// Everything that a walk shows, in its order.
@@ -220,7 +227,7 @@ fn an_abandoned_upload_changes_nothing(store: &dyn Store) {
     let tree: Tree<'_> = &[("auto_exec.sh", Some(b"new")), ("other", Some(b"other"))];
     let manifest = manifest(store, tree);
 
-    let mut replacement = store.directory().replace(&manifest).unwrap();
+    let mut replacement = store.directory().replace(&manifest, &freely).unwrap();
     fill(&mut *replacement, &manifest, tree).unwrap();
     drop(replacement);
     assert_eq!(collect(store).files, before, "dropped");
@@ -230,7 +237,7 @@ fn an_abandoned_upload_changes_nothing(store: &dyn Store) {
         (b"newer", None, ErrorKind::BadArchive),
         (b"ne", Some(ErrorKind::Cancelled), ErrorKind::Cancelled),
     ] {
-        let mut replacement = store.directory().replace(&manifest).unwrap();
+        let mut replacement = store.directory().replace(&manifest, &freely).unwrap();
         let file = &manifest.files[0];
         let mut content = Pieces { left: content, failure };
         let error = replacement.file(&file.path, file.attributes, file.size, &mut content).unwrap_err();
@@ -284,9 +291,9 @@ fn links_or_copies_of_them(store: &dyn Store) {
     builder.add(&RawEntry { path: b"soft", kind: RawKind::Symlink(b"d/f"), size: 0, ..entry });
     builder.add(&RawEntry { path: b"hard", kind: RawKind::HardLink(b"d/f"), size: 0, ..entry });
     let manifest = builder.finish().unwrap();
-    let mut replacement = store.directory().replace(&manifest).unwrap();
+    let mut replacement = store.directory().replace(&manifest, &freely).unwrap();
     fill(&mut *replacement, &manifest, &[("d/f", Some(b"content"))]).unwrap();
-    replacement.commit(RunId::from_bytes(RUN)).unwrap();
+    replacement.commit(RunId::from_bytes(RUN), &freely).unwrap();
 
     let collected = collect(store);
     assert_eq!(collected.files["hard"], b"content");

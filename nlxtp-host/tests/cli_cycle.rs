@@ -233,6 +233,9 @@ fn how_the_start_script_is_executed_is_told() {
 
     let failed = target.call("upload", &["a.tar.gz", "--invoke", "echo no such guest >&2; false"]).expect(8);
     failed.says(&["no such guest", "the upload stands"]);
+    let failed = target.call("upload", &["a.tar.gz", "--json", "--invoke", "false"]).expect(8).json();
+    assert_eq!(failed["error"]["kind"], "invoke-failed");
+    assert_eq!((&failed["upload"]["entries"], &failed["upload"]["execution"]), (&1.into(), &"by-daemon".into()));
     assert!(target.path().join("auto_exec.sh").exists());
 }
 

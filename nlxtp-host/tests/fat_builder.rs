@@ -145,8 +145,8 @@ fn copies_of_written_files() {
         let mut writer = layout.writer(&disk, 0, target).unwrap();
         writer.write_file(&mut data.as_slice()).unwrap();
         writer.write_file(&mut std::io::empty()).unwrap();
-        assert_eq!(writer.copy_from(first).unwrap(), FileIndex(2));
-        writer.copy_from(empty).unwrap();
+        assert_eq!(writer.copy_from(first, &|| Ok(())).unwrap(), FileIndex(2));
+        writer.copy_from(empty, &|| Ok(())).unwrap();
         assert_eq!(writer.next_file(), None);
         writer.finish().unwrap();
         let found = read_tree(&disk, locate(&disk).unwrap()).unwrap();
@@ -213,10 +213,11 @@ proptest! {
             Just((FatType::Fat32, 36)),
         ],
         target in prop_oneof![Just(Target::Zeroed), Just(Target::InUse)],
+        planned in any::<bool>(),
     ) {
         let mut options = options();
         options.fat_type = Some(fat_type);
-        let mut plan = Plan::new(options, mib * MIB).unwrap();
+        let mut plan = Plan::new(options.clone(), mib * MIB).unwrap();
         let (mut tree, mut data) = (Tree::new(), Vec::new());
         for (n, (path, size)) in entries.iter().enumerate() {
             let path = path.join("/");
@@ -237,13 +238,21 @@ proptest! {
                 tree.insert(path, data.last().cloned());
             }
         }
+        if !planned {
+            // Added again, as it comes.
+            plan = Plan::new(options, mib * MIB).unwrap();
+        }
         let layout = plan.finish().unwrap();
         let background = if target == Target::Zeroed { 0 } else { 0xA5 };
         let len = usize::try_from(mib * MIB).unwrap();
         let disk = MemoryStorage::from(vec![background; len]);
         let mut writer = layout.writer(&disk, 0, target).unwrap();
-        for content in &data {
-            writer.write_file(&mut content.as_slice()).unwrap();
+        if planned {
+            for content in &data {
+                writer.write_file(&mut content.as_slice()).unwrap();
+            }
+        } else {
+            stream(&tree, &mut writer).unwrap();
         }
         writer.finish().unwrap();
         let mut found = read_tree(&disk, locate(&disk).unwrap()).unwrap();

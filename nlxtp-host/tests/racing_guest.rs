@@ -21,7 +21,7 @@ use nlxtp_host::node::{Node, Output};
 use nlxtp_host::shared_directory::HostDirectory;
 use racing_support::canary::{Canary, holds_mark};
 use racing_support::{Attack, Bounds, Guest, PLACES, Scratch, Watchdog, make_directory, naive};
-use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy, ManifestBuilder, RawEntry, RawKind};
+use rextfv_core::archive_rules::{ArchiveRules, Judgement, LinkPolicy, ManifestBuilder, RawEntry, RawKind};
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::limits::Limits;
 use rextfv_core::liveness::State;
@@ -346,21 +346,22 @@ fn an_upload_writes_no_more_than_it_was_found_to_hold() {
     let rules =
         ArchiveRules { representation: Representation::Posix, links: LinkPolicy::Copy, limits: Limits::DEFAULT };
     let mut builder = ManifestBuilder::new(rules);
-    assert!(builder.add(&RawEntry {
+    let judged = builder.add(&RawEntry {
         path: b"file",
         kind: RawKind::File,
         size: 3,
         mode: 0o644,
         modified: 0,
-        has_owner: false
-    }));
+        has_owner: false,
+    });
+    assert_eq!(judged, Judgement::File(0));
     let manifest = builder.finish().unwrap();
     let directory = HostDirectory::open(scratch.path()).unwrap();
-    let mut replacement = directory.replace(&manifest).unwrap();
+    let mut replacement = directory.replace(&manifest, &|| Ok(())).unwrap();
     let [file, copy] = [b"file", b"copy"].map(|name| EntryPath::parse(name).unwrap());
     let attributes = manifest.files[0].attributes;
     replacement.file(&file, attributes, 3, &mut Few(b"few")).unwrap();
     fs::write(scratch.path().join(".nlxtp_upload/new/file"), vec![1; 1 << 20]).unwrap();
-    assert_eq!(replacement.copy(&copy, &file, attributes).unwrap_err().kind(), ErrorKind::Changing);
+    assert_eq!(replacement.copy(&copy, &file, attributes, &|| Ok(())).unwrap_err().kind(), ErrorKind::Changing);
     assert!(fs::metadata(scratch.path().join(".nlxtp_upload/new/copy")).unwrap().len() <= 1);
 }

@@ -15,7 +15,7 @@ use crate::fat_names;
 use crate::layout;
 use crate::limits::Limits;
 use crate::listing::Listing;
-use crate::shared_directory::{Attributes, Representation};
+use crate::shared_directory::{Attributes, Representation, Watch};
 
 mod links;
 mod manifest;
@@ -123,6 +123,24 @@ enum PendingTarget {
     HardLink(EntryPath),
 }
 
+/// What becomes of an entry, as far as that is known when it is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// A directory: its position among those of [`ManifestBuilder::so_far`]. It may have been there
+    /// before, with other attributes.
+    Directory(usize),
+    /// A file: its position among those of [`ManifestBuilder::so_far`].
+    File(usize),
+    /// A link, which is decided in the end.
+    Link,
+    /// It is not made: the shared directory itself, or a name that belongs to the protocol.
+    LeftOut,
+    /// It is refused, and the whole archive with it.
+    Refused,
+    /// It exceeds a limit on the whole archive: there is no use in reading on.
+    RefusedAtOnce,
+}
+
 /// Takes the entries of an archive one by one.
 #[derive(Debug)]
 pub struct ManifestBuilder {
@@ -158,59 +176,71 @@ impl ManifestBuilder {
         }
     }
 
-    /// Takes the next entry. Returns `false` once a limit on the whole archive is exceeded: then
-    /// there is no use in reading on.
-    pub fn add(&mut self, entry: &RawEntry<'_>) -> bool {
+    /// Takes the next entry and tells what becomes of it. Directories that it implies come to those
+    /// of [`so_far`](Self::so_far), each behind the one that holds it.
+    pub fn add(&mut self, entry: &RawEntry<'_>) -> Judgement {
         let index = self.met;
         self.met += 1;
         if self.met > self.rules.limits.entries {
             self.refuse(entry.path, RefusalReason::TooManyEntries(self.rules.limits.entries));
-            return false;
+            return Judgement::RefusedAtOnce;
         }
-        match self.take(entry, index) {
-            Ok(()) => true,
-            Err(reason) => {
-                let ends = matches!(
-                    reason,
-                    RefusalReason::TotalTooLarge(_) | RefusalReason::TooManyEntries(_) | RefusalReason::NamesTooLong(_)
-                );
-                self.refuse(entry.path, reason);
-                !ends
-            }
-        }
+        self.take(entry, index).unwrap_or_else(|reason| {
+            let ends = matches!(
+                reason,
+                RefusalReason::TotalTooLarge(_) | RefusalReason::TooManyEntries(_) | RefusalReason::NamesTooLong(_)
+            );
+            self.refuse(entry.path, reason);
+            if ends { Judgement::RefusedAtOnce } else { Judgement::Refused }
+        })
+    }
+
+    /// What was taken so far: directories and files in the order in which they were met, no links.
+    pub fn so_far(&self) -> &Manifest {
+        &self.manifest
     }
 
     /// Decides about the links and returns what an upload will make.
     ///
     /// # Errors
     /// All refused entries.
-    pub fn finish(mut self) -> Result<Manifest, Listing<Refusal>> {
-        self.decide_links();
+    pub fn finish(self) -> Result<Manifest, Listing<Refusal>> {
+        let never = &|| Ok::<(), core::convert::Infallible>(());
+        self.finish_watched(never).unwrap_or_else(|never| match never {})
+    }
+
+    /// The same, which asks now and then whether it may go on: an archive can be made so that its
+    /// links take long to decide.
+    ///
+    /// # Errors
+    /// What `watch` has returned.
+    pub fn finish_watched<E>(mut self, watch: Watch<'_, E>) -> Result<Result<Manifest, Listing<Refusal>>, E> {
+        self.decide_links(watch)?;
         if !self.refusals.is_empty() {
-            return Err(self.refusals);
+            return Ok(Err(self.refusals));
         }
         self.manifest.directories.sort_unstable_by(|a, b| a.path.components().cmp(b.path.components()));
-        Ok(self.manifest)
+        Ok(Ok(self.manifest))
     }
 
     fn refuse(&mut self, raw_path: &[u8], reason: RefusalReason) {
         self.refusals.push(Refusal { entry: shown(raw_path), reason });
     }
 
-    fn take(&mut self, entry: &RawEntry<'_>, index: u64) -> Result<(), RefusalReason> {
+    fn take(&mut self, entry: &RawEntry<'_>, index: u64) -> Result<Judgement, RefusalReason> {
         let path = EntryPath::parse(entry.path)?;
         if path.is_root() {
             let is_directory = entry.kind == RawKind::Directory;
-            return if is_directory { Ok(()) } else { Err(RefusalReason::RootNotDirectory) };
+            return if is_directory { Ok(Judgement::LeftOut) } else { Err(RefusalReason::RootNotDirectory) };
         }
         if layout::is_reserved(&path) {
             self.manifest.left_out.push(shown(entry.path));
-            return Ok(());
+            return Ok(Judgement::LeftOut);
         }
         self.check_path(&path)?;
         let attributes = self.attributes(entry, &path);
         match entry.kind {
-            RawKind::Directory => self.add_directory(&path, attributes, true).map(|_| ()),
+            RawKind::Directory => self.add_directory(&path, attributes, true).map(Judgement::Directory),
             RawKind::File => self.add_file(path, attributes, entry.size, index),
             RawKind::Symlink(target) => {
                 if target.is_empty() || target.len() > 4095 || target.contains(&0) {
@@ -285,7 +315,12 @@ impl ManifestBuilder {
     }
 
     /// Adds a directory and those above it, as far as they are not there.
-    fn add_directory(&mut self, path: &EntryPath, attributes: Attributes, explicit: bool) -> Result<(), RefusalReason> {
+    fn add_directory(
+        &mut self,
+        path: &EntryPath,
+        attributes: Attributes,
+        explicit: bool,
+    ) -> Result<usize, RefusalReason> {
         let key = self.key(path);
         match self.nodes.get_mut(&key) {
             Some((spelt, _)) if *spelt != *path => {
@@ -296,7 +331,7 @@ impl ManifestBuilder {
                     self.manifest.directories[*index].attributes = attributes;
                     *known = true;
                 }
-                return Ok(());
+                return Ok(*index);
             }
             Some(_) => return Err(RefusalReason::NotADirectory(shown(path.as_bytes()))),
             None => {}
@@ -306,13 +341,13 @@ impl ManifestBuilder {
         let index = self.manifest.directories.len();
         self.manifest.directories.push(ManifestDirectory { path: path.clone(), attributes });
         self.nodes.insert(key, (path.clone(), Node::Directory { index, explicit }));
-        Ok(())
+        Ok(index)
     }
 
     fn add_parents(&mut self, path: &EntryPath, modified: i64) -> Result<(), RefusalReason> {
         match path.parent() {
             Some(parent) if !parent.is_root() => {
-                self.add_directory(&parent, Attributes { mode: 0o755, modified }, false)
+                self.add_directory(&parent, Attributes { mode: 0o755, modified }, false).map(drop)
             }
             _ => Ok(()),
         }
@@ -324,12 +359,12 @@ impl ManifestBuilder {
         attributes: Attributes,
         size: u64,
         index: u64,
-    ) -> Result<(), RefusalReason> {
+    ) -> Result<Judgement, RefusalReason> {
         self.count_bytes(size)?;
-        let node = Node::File(self.manifest.files.len());
-        self.insert(&path, attributes, node)?;
+        let position = self.manifest.files.len();
+        self.insert(&path, attributes, Node::File(position))?;
         self.manifest.files.push(ManifestFile { path, attributes, size, index });
-        Ok(())
+        Ok(Judgement::File(position))
     }
 
     fn add_link(
@@ -337,10 +372,10 @@ impl ManifestBuilder {
         path: EntryPath,
         attributes: Attributes,
         target: PendingTarget,
-    ) -> Result<(), RefusalReason> {
+    ) -> Result<Judgement, RefusalReason> {
         self.insert(&path, attributes, Node::Link(self.pending_links.len()))?;
         self.pending_links.push(PendingLink { path, attributes, target });
-        Ok(())
+        Ok(Judgement::Link)
     }
 
     /// Notes what stands at a path where nothing may stand yet.

@@ -83,6 +83,12 @@ pub trait Content {
     }
 }
 
+/// Is asked now and then by what may take long whether it may go on; an error ends it.
+pub type Watch<'a, E> = &'a dyn Fn() -> Result<(), E>;
+
+/// A replacement that was begun.
+pub type BegunReplacement<'a, E> = Box<dyn Replacement<Error = E> + Send + 'a>;
+
 /// Storage that host and guest share.
 pub trait SharedDirectory {
     /// Why an operation on it failed.
@@ -117,14 +123,31 @@ pub trait SharedDirectory {
         None
     }
 
-    /// Begins to replace the content by what the manifest lists. Until
-    /// [`Replacement::commit`] the old content stays as it is; dropping the replacement
-    /// abandons it. Only storage that cannot hold both, a block device, loses the old content at
-    /// once, and says so until a replacement is complete.
+    /// Begins to replace the content by what is not known yet. Until [`Replacement::commit`] the
+    /// old content stays as it is; dropping the replacement abandons it.
+    ///
+    /// `None` where the storage cannot hold both, as a block device: there the whole content must be
+    /// known, and found to be good, before the old one is given up.
     ///
     /// # Errors
-    /// The storage is missing, in use, read-only or too small; nothing was changed.
-    fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Self::Error> + '_>, Self::Error>;
+    /// The storage is missing, in use or read-only; nothing was changed. Or what `watch` returns.
+    fn begin(&self, watch: Watch<'_, Self::Error>) -> Result<Option<BegunReplacement<'_, Self::Error>>, Self::Error> {
+        watch()?;
+        Ok(None)
+    }
+
+    /// Begins to replace the content by what the manifest lists. As [`begin`](Self::begin), but that
+    /// storage that cannot hold both loses the old content at once, and says so until a replacement
+    /// is complete; and that storage can make room for just this content.
+    ///
+    /// # Errors
+    /// The storage is missing, in use, read-only or too small; nothing was changed. Or what `watch`
+    /// returns.
+    fn replace(
+        &self,
+        manifest: &Manifest,
+        watch: Watch<'_, Self::Error>,
+    ) -> Result<BegunReplacement<'_, Self::Error>, Self::Error>;
 }
 
 impl<T: SharedDirectory + ?Sized> SharedDirectory for Arc<T> {
@@ -150,8 +173,16 @@ impl<T: SharedDirectory + ?Sized> SharedDirectory for Arc<T> {
         (**self).host_directory()
     }
 
-    fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Self::Error> + '_>, Self::Error> {
-        (**self).replace(manifest)
+    fn begin(&self, watch: Watch<'_, Self::Error>) -> Result<Option<BegunReplacement<'_, Self::Error>>, Self::Error> {
+        (**self).begin(watch)
+    }
+
+    fn replace(
+        &self,
+        manifest: &Manifest,
+        watch: Watch<'_, Self::Error>,
+    ) -> Result<BegunReplacement<'_, Self::Error>, Self::Error> {
+        (**self).replace(manifest, watch)
     }
 }
 
@@ -265,16 +296,17 @@ pub enum LeftOutReason {
 
 /// A replacement of the content, under way.
 ///
-/// Entries come parents first. All of them were checked: they are those of the manifest with which
-/// the replacement began.
+/// Entries come parents first, links and copies last. Each of them was checked. Where the replacement
+/// began with a manifest, they are that manifest's, directories before files. Where it began without,
+/// an operation that fails because the storage is too small (not full) may succeed with one.
 pub trait Replacement {
     /// Why an operation on it failed.
     type Error;
 
-    /// Adds a directory.
+    /// Adds a directory; one that was added before gets these attributes instead.
     ///
     /// # Errors
-    /// The storage could not be written; the old content stands.
+    /// The storage could not be written, or is too small; the old content stands.
     fn directory(&mut self, path: &EntryPath, attributes: Attributes) -> Result<(), Self::Error>;
 
     /// Adds a file of exactly `size` bytes.
@@ -292,8 +324,14 @@ pub trait Replacement {
     /// Adds a file with the content of one that was added before.
     ///
     /// # Errors
-    /// As for [`directory`](Self::directory).
-    fn copy(&mut self, path: &EntryPath, existing: &EntryPath, attributes: Attributes) -> Result<(), Self::Error>;
+    /// As for [`directory`](Self::directory), or what `watch` returns.
+    fn copy(
+        &mut self,
+        path: &EntryPath,
+        existing: &EntryPath,
+        attributes: Attributes,
+        watch: Watch<'_, Self::Error>,
+    ) -> Result<(), Self::Error>;
 
     /// Adds a symbolic link ([`Representation::Posix`] only).
     ///
@@ -310,8 +348,12 @@ pub trait Replacement {
     /// Makes the new content the content, with its run id beside it and the start script visible
     /// last. When it returns, the new content is on the disk.
     ///
+    /// `watch` can end it as long as the old content stands. From the moment on in which the new
+    /// content counts there is no way back: it is put in its place whatever `watch` says, and only
+    /// the removal of the old content, which nobody sees any more, is left to a later operation.
+    ///
     /// # Errors
-    /// The storage could not be written. A crash or error in here leaves the old content or the
-    /// new, or nothing that could be started.
-    fn commit(self: Box<Self>, run: RunId) -> Result<(), Self::Error>;
+    /// The storage could not be written, or what `watch` returns. A crash or error in here leaves the
+    /// old content or the new, or nothing that could be started.
+    fn commit(self: Box<Self>, run: RunId, watch: Watch<'_, Self::Error>) -> Result<(), Self::Error>;
 }

@@ -67,8 +67,16 @@ pub(super) trait Members {
     /// or for an empty buffer.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize>;
 
-    /// What was read: its length and a checksum. The same archive gives the same.
+    /// What was read: its length, and where there are two passes a checksum. The same archive gives
+    /// the same.
     fn fingerprint(&self) -> Fingerprint;
+}
+
+/// How often an archive is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passes {
+    One,
+    Two,
 }
 
 /// What was read of an archive, to see whether the second pass reads the same.

@@ -1,16 +1,17 @@
-//! Reading archives, in two passes.
+//! Reading archives: in one pass, or in one that examines and one that extracts.
 
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Seek};
 
-use rextfv_core::archive_rules::{ArchiveRules, Manifest, ManifestBuilder, ManifestFile, ManifestLinkKind};
+use rextfv_core::archive_rules::{ArchiveRules, Judgement, Manifest, ManifestBuilder, ManifestFile, ManifestLinkKind};
 use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::limits::Limits;
-use rextfv_core::shared_directory::{Content, Replacement};
+use rextfv_core::shared_directory::Replacement;
 
 use super::format::{DETECTION_BYTES, Format};
-use super::member::{Budget, Fingerprint, Member, MemberKind, Members};
+use super::member::{Budget, Fingerprint, Member, MemberKind, Members, Passes};
+use super::pipeline;
 use super::source::{CHUNK, Source, Step, Unpacked};
 use super::tar::TarMembers;
 use super::zip::ZipMembers;
@@ -24,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct ArchiveReader<R> {
     source: R,
     format: Format,
-    /// What the first pass read.
+    /// What was read when it was examined.
     examined: Option<Fingerprint>,
 }
 
@@ -51,102 +52,202 @@ impl<R: Read + Seek> ArchiveReader<R> {
         self.source
     }
 
-    /// The first pass: reads the whole archive, to the last checksum, and decides what an upload
-    /// will make of it.
+    /// Reads the whole archive, to the last checksum, and decides what an upload will make of it.
+    /// Nothing is made.
     ///
     /// # Errors
     /// [`ErrorKind::BadArchive`] if the archive is truncated or corrupt, [`ErrorKind::Refused`]
     /// with all entries that the rules do not take. The messages name the entry; the caller, who
     /// knows the archive's name, adds it with [`Error::with_path`].
     pub fn examine(&mut self, rules: &ArchiveRules, control: &Control<'_>) -> Result<Manifest> {
-        let mut builder = ManifestBuilder::new(*rules);
-        let limits = &rules.limits;
         let step = |done, total| control.report(Progress::Examining { done, total });
-        let mut members = self.members(&step, Budget::for_content(limits.total_bytes), limits.entries)?;
+        let mut members =
+            self.members(&step, Budget::for_content(rules.limits.total_bytes), rules.limits.entries, Passes::Two)?;
+        let mut judge = Judge::new(rules);
         let mut chunk = vec![0; CHUNK];
-        let mut excess = None;
         while let Some(member) = members.next()? {
-            let go_on = builder.add(&member.raw());
-            // Nobody reads over that much, even of what the rules do not count.
-            if !go_on || member.size > limits.total_bytes {
-                excess = Some(too_large(&member));
+            judge.add(&member);
+            if judge.has_enough() {
                 break;
             }
             while members.read(&mut chunk)? > 0 {}
         }
         let fingerprint = members.fingerprint();
         drop(members);
-        let manifest = builder.finish().map_err(Error::refused)?;
-        if let Some(error) = excess {
-            return Err(error);
-        }
+        let manifest = judge.finish(control)?;
         self.examined = Some(fingerprint);
         Ok(manifest)
     }
 
-    /// The second pass: makes what the manifest, which [`examine`](Self::examine) gave, lists.
-    /// The replacement is not committed.
+    /// Makes what the manifest, which [`examine`](Self::examine) gave, lists. The replacement is not
+    /// committed.
     ///
     /// # Errors
-    /// [`ErrorKind::BadArchive`] if the archive was changed since the first pass, or whatever the
+    /// [`ErrorKind::BadArchive`] if the archive was changed since it was examined, or whatever the
     /// replacement fails with.
     pub fn extract(
         &mut self,
         manifest: &Manifest,
-        replacement: &mut dyn Replacement<Error = Error>,
+        replacement: &mut (dyn Replacement<Error = Error> + Send),
         control: &Control<'_>,
     ) -> Result<()> {
         let examined = self.examined;
         let budget = examined
             .map_or(Budget::for_content(Limits::DEFAULT.total_bytes), |examined| Budget::exactly(examined.bytes));
         let step = |done, total| control.report(Progress::Extracting { done, total });
-        let mut meter = Meter { step: &step, done: 0, total: manifest.total_bytes };
-        meter.advance(0)?;
-        for directory in &manifest.directories {
-            control.check()?;
-            replacement.directory(&directory.path, directory.attributes)?;
-        }
-        let check = |_, _| control.check();
-        let mut members = self.members(&check, budget, u64::MAX)?;
-        let mut chunk = vec![0; CHUNK];
-        let mut files = manifest.files.iter().peekable();
-        let mut index = 0;
-        while let Some(member) = members.next()? {
-            if let Some(file) = files.next_if(|file| file.index == index) {
-                check_same(&member, file)?;
-                let mut content = MemberContent { members: &mut *members, meter: &mut meter };
-                replacement.file(&file.path, file.attributes, file.size, &mut content)?;
+        let mut members = self.members(&step, budget, u64::MAX, Passes::Two)?;
+        pipeline::run(replacement, &|| control.check(), |feed| {
+            for directory in &manifest.directories {
+                feed.directory(&directory.path, directory.attributes)?;
             }
-            while members.read(&mut chunk)? > 0 {}
-            index += 1;
-        }
-        if files.peek().is_some() || examined.is_some_and(|examined| examined != members.fingerprint()) {
-            return Err(changed("it does not hold what it held before"));
-        }
-        for link in &manifest.links {
-            control.check()?;
-            match &link.kind {
-                ManifestLinkKind::Symlink(target) => replacement.symlink(&link.path, target)?,
-                ManifestLinkKind::HardLink(existing) => replacement.hard_link(&link.path, existing)?,
-                ManifestLinkKind::Copy { existing, size } => {
-                    replacement.copy(&link.path, existing, link.attributes)?;
-                    meter.advance(*size)?;
+            let mut chunk = vec![0; CHUNK];
+            let mut files = manifest.files.iter().peekable();
+            let mut index = 0;
+            while let Some(member) = members.next()? {
+                if let Some(file) = files.next_if(|file| file.index == index) {
+                    check_same(&member, file)?;
+                    feed.file(&file.path, file.attributes, file.size, &mut *members)?;
                 }
+                while members.read(&mut chunk)? > 0 {}
+                index += 1;
             }
-        }
-        Ok(())
+            if files.peek().is_some() || examined.is_some_and(|examined| examined != members.fingerprint()) {
+                return Err(changed("it does not hold what it held before"));
+            }
+            Ok(())
+        })?;
+        make_links(manifest, replacement, control)
     }
 
-    fn members<'a>(&'a mut self, step: Step<'a>, budget: Budget, most_entries: u64) -> Result<Box<dyn Members + 'a>> {
+    /// Both in one: makes what the rules take while the archive is read, to its last checksum. The
+    /// replacement is not committed, and after an error it is of no use.
+    ///
+    /// From the first refused entry on, nothing more is made, but the archive is read on.
+    ///
+    /// # Errors
+    /// As for [`examine`](Self::examine), or whatever the replacement fails with.
+    pub fn unpack(
+        &mut self,
+        rules: &ArchiveRules,
+        replacement: &mut (dyn Replacement<Error = Error> + Send),
+        control: &Control<'_>,
+    ) -> Result<Manifest> {
+        let step = |done, total| control.report(Progress::Extracting { done, total });
+        let mut members =
+            self.members(&step, Budget::for_content(rules.limits.total_bytes), rules.limits.entries, Passes::One)?;
+        let manifest = pipeline::run(replacement, &|| control.check(), |feed| {
+            let mut judge = Judge::new(rules);
+            let mut made = 0;
+            let mut chunk = vec![0; CHUNK];
+            while let Some(member) = members.next()? {
+                let judgement = judge.add(&member);
+                if judge.has_enough() {
+                    break;
+                }
+                let so_far = judge.so_far();
+                match judgement {
+                    Judgement::Refused | Judgement::RefusedAtOnce => feed.stop(),
+                    Judgement::Directory(known) if known < made => {
+                        let directory = &so_far.directories[known];
+                        feed.directory(&directory.path, directory.attributes)?;
+                    }
+                    Judgement::Directory(_) | Judgement::File(_) | Judgement::Link | Judgement::LeftOut => {}
+                }
+                for directory in &so_far.directories[made..] {
+                    feed.directory(&directory.path, directory.attributes)?;
+                }
+                made = so_far.directories.len();
+                if let Judgement::File(position) = judgement {
+                    let file = &so_far.files[position];
+                    feed.file(&file.path, file.attributes, file.size, &mut *members)?;
+                }
+                while members.read(&mut chunk)? > 0 {}
+            }
+            let manifest = judge.finish(control)?;
+            // Copies of directories to which links lead have come to them.
+            if manifest.directories.len() > made {
+                for directory in &manifest.directories {
+                    feed.directory(&directory.path, directory.attributes)?;
+                }
+            }
+            Ok(manifest)
+        })?;
+        make_links(&manifest, replacement, control)?;
+        Ok(manifest)
+    }
+
+    fn members<'a>(
+        &'a mut self,
+        step: Step<'a>,
+        budget: Budget,
+        most_entries: u64,
+        passes: Passes,
+    ) -> Result<Box<dyn Members + 'a>> {
         let format = self.format;
         let source = Source::new(&mut self.source, step)?;
         Ok(match format {
             Format::Zip => Box::new(ZipMembers::new(source, budget, most_entries)?),
             Format::Tar | Format::TarGz | Format::TarZst => {
-                Box::new(TarMembers::new(Unpacked::new(source, format, budget)?))
+                Box::new(TarMembers::new(Unpacked::new(source, format, budget, passes)?))
             }
         })
     }
+}
+
+/// Judges members, and notices when there is no use in reading on.
+struct Judge {
+    builder: ManifestBuilder,
+    most_bytes: u64,
+    refused_at_once: bool,
+    too_large: Option<Error>,
+}
+
+impl Judge {
+    fn new(rules: &ArchiveRules) -> Self {
+        let most_bytes = rules.limits.total_bytes;
+        Self { builder: ManifestBuilder::new(*rules), most_bytes, refused_at_once: false, too_large: None }
+    }
+
+    fn add(&mut self, member: &Member) -> Judgement {
+        let judgement = self.builder.add(&member.raw());
+        self.refused_at_once = judgement == Judgement::RefusedAtOnce;
+        // Nobody reads over that much, even of what the rules do not count.
+        if member.size > self.most_bytes {
+            self.too_large = Some(too_large(member));
+        }
+        judgement
+    }
+
+    fn has_enough(&self) -> bool {
+        self.refused_at_once || self.too_large.is_some()
+    }
+
+    fn so_far(&self) -> &Manifest {
+        self.builder.so_far()
+    }
+
+    fn finish(self, control: &Control<'_>) -> Result<Manifest> {
+        let manifest = self.builder.finish_watched(&|| control.check())?.map_err(Error::refused)?;
+        self.too_large.map_or(Ok(manifest), Err)
+    }
+}
+
+fn make_links(
+    manifest: &Manifest,
+    replacement: &mut dyn Replacement<Error = Error>,
+    control: &Control<'_>,
+) -> Result<()> {
+    for link in &manifest.links {
+        control.check()?;
+        match &link.kind {
+            ManifestLinkKind::Symlink(target) => replacement.symlink(&link.path, target)?,
+            ManifestLinkKind::HardLink(existing) => replacement.hard_link(&link.path, existing)?,
+            ManifestLinkKind::Copy { existing, .. } => {
+                replacement.copy(&link.path, existing, link.attributes, &|| control.check())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn too_large(member: &Member) -> Error {
@@ -165,34 +266,4 @@ fn check_same(member: &Member, file: &ManifestFile) -> Result<()> {
 fn changed(what: &str) -> Error {
     Error::new(ErrorKind::BadArchive, format!("the archive was changed while it was uploaded: {what}"))
         .with_hint("try again when nobody writes it")
-}
-
-/// Counts the content that was extracted.
-struct Meter<'a> {
-    step: Step<'a>,
-    done: u64,
-    total: u64,
-}
-
-impl Meter<'_> {
-    fn advance(&mut self, bytes: u64) -> Result<()> {
-        self.done += bytes;
-        (self.step)(self.done, self.total)
-    }
-}
-
-/// The content of a member, for a replacement.
-struct MemberContent<'a, 'm> {
-    members: &'a mut (dyn Members + 'm),
-    meter: &'a mut Meter<'m>,
-}
-
-impl Content for MemberContent<'_, '_> {
-    type Error = Error;
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let read = self.members.read(buffer)?;
-        self.meter.advance(read as u64)?;
-        Ok(read)
-    }
 }

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use flate2::bufread::GzDecoder;
 
 use super::format::{Format, PACK_AGAIN};
-use super::member::{Budget, Fingerprint};
+use super::member::{Budget, Fingerprint, Passes};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes that are read or unpacked at once.
@@ -94,7 +94,8 @@ pub(super) struct Unpacked<'a, R> {
     format: Format,
     budget: Budget,
     bytes: u64,
-    checksum: flate2::Crc,
+    /// Where two passes are to be compared.
+    checksum: Option<flate2::Crc>,
 }
 
 enum Layer<B> {
@@ -106,7 +107,7 @@ enum Layer<B> {
 
 impl<'a, R: Read + Seek> Unpacked<'a, R> {
     /// Begins to unpack an archive of a format that holds a tar.
-    pub(super) fn new(source: Source<'a, R>, format: Format, budget: Budget) -> Result<Self> {
+    pub(super) fn new(source: Source<'a, R>, format: Format, budget: Budget, passes: Passes) -> Result<Self> {
         let buffered = BufReader::with_capacity(CHUNK, source);
         let layer = match format {
             Format::TarGz => Layer::Gzip(Box::new(GzipMembers::new(buffered))),
@@ -115,7 +116,7 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
             ),
             Format::Tar | Format::Zip => Layer::Plain(buffered),
         };
-        Ok(Self { layer, format, budget, bytes: 0, checksum: flate2::Crc::new() })
+        Ok(Self { layer, format, budget, bytes: 0, checksum: (passes == Passes::Two).then(flate2::Crc::new) })
     }
 
     /// What the tar is packed in.
@@ -135,7 +136,7 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
 
     /// What was unpacked so far.
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint { bytes: self.bytes, checksum: self.checksum.sum() }
+        Fingerprint { bytes: self.bytes, checksum: self.checksum.as_ref().map_or(0, flate2::Crc::sum) }
     }
 
     /// Reads on; 0 only at the verified end, or for an empty buffer.
@@ -154,7 +155,9 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
         };
         let read = read.map_err(|error| self.explain(error))?;
         self.bytes += read as u64;
-        self.checksum.update(&buffer[..read]);
+        if let Some(checksum) = &mut self.checksum {
+            checksum.update(&buffer[..read]);
+        }
         self.budget.spend(read as u64)?;
         Ok(read)
     }

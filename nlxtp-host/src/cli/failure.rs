@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nlxtp_host::error::{Error, ErrorKind};
 use nlxtp_host::status_json::StatusJson;
 use rextfv_core::entry_path::displayable;
+use rextfv_core::operations::UploadReport;
 use rextfv_core::shared_directory::MayRetry;
 use serde::Serialize;
 
@@ -66,6 +67,8 @@ struct FailureJson<'a> {
     error: ErrorJson<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'a StatusJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload: Option<&'a UploadReport>,
 }
 
 #[derive(Serialize)]
@@ -191,7 +194,7 @@ impl Failed {
                 .collect(),
             refusals_omitted: refusals.map_or(0, |refusals| refusals.omitted),
         };
-        output::json_line(&FailureJson { error, status: self.status.as_ref() })
+        output::json_line(&FailureJson { error, status: self.status.as_ref(), upload: self.error.upload() })
     }
 
     fn code_of_kind(&self) -> u8 {

@@ -23,8 +23,8 @@ use super::session::Session;
 use super::units::{parse_duration, show_count, show_size};
 
 const EXAMPLE: &str = "\
-All that the target holds is replaced. The whole archive is checked first: if anything in it cannot be taken, all of that is listed and the \
-target stays as it is. The start script is executed when the guest boots (a disk, or --guest-power \
+All that the target holds is replaced. The whole archive is checked before: if anything in it cannot \
+be taken, all of that is listed and the target stays as it is. The start script is executed when the guest boots (a disk, or --guest-power \
 off), by the command that --invoke gives, or by the daemon in the guest.
 
 Example:
@@ -78,15 +78,19 @@ impl Upload {
             let meter = Meter::new();
             node.upload(&mut archive, &meter.watch(control))
         };
-        let stands = uploaded.as_ref().map_or_else(|error| error.kind() == ErrorKind::InvokeFailed, |_| true);
-        if stands {
+        let stands = match &uploaded {
+            Ok(report) => Some(report),
+            Err(error) => error.upload(),
+        };
+        if let Some(report) = stands {
             memory.remove(session);
+            if !session.json {
+                print(&self.show(report, node.directory().representation()))?;
+            }
         }
         let report = uploaded.map_err(|error| archive.blame(error, &self.archive, &self.target))?;
         if session.json {
             print_json(&report)?;
-        } else {
-            print(&self.show(&report, node.directory().representation()))?;
         }
         Ok(exit::SUCCESS)
     }

@@ -9,9 +9,10 @@
 //!   moment, so nothing is believed: each operation is bounded, and ends with a
 //!   result or a [`FatError`]; [`FatError::may_retry`] says when a guest that
 //!   is writing could be the cause.
-//! - [`Plan`] takes the tree that is wanted, [`Layout`] says where everything
-//!   will lie and whether it fits, [`Writer`] streams the data. Each file and
-//!   directory lies in one piece.
+//! - [`Plan`] takes the tree that is wanted, as far as it is known, [`Layout`]
+//!   says where everything will lie and whether it fits, [`Writer`] streams the
+//!   data, and takes more files as they come. Each file and directory lies in
+//!   one piece, but for a large root directory of FAT32, which lies in two.
 //! - [`locate`] and [`write_mbr`] deal with the partition table.
 //!
 //! What it does not do: change a file system in place, read exFAT or GPT,
@@ -60,6 +61,7 @@ mod slot;
 mod storage;
 mod table;
 mod time;
+mod tree;
 mod volume;
 mod walk;
 mod writer;
@@ -72,8 +74,9 @@ pub use geometry::{FatType, Geometry};
 pub use layout::{Layout, PlannedFile};
 pub use names::NameProblem;
 pub use partition::{DEFAULT_FIRST_LBA, Extent, locate, partition_type, write_mbr};
-pub use plan::{FileIndex, Plan};
+pub use plan::Plan;
 pub use storage::{MemoryStorage, ReadAt, WriteAt};
+pub use tree::FileIndex;
 pub use volume::{FatVolume, ReadLimits};
 pub use walk::{Walk, WalkItem};
 pub use writer::{Target, UNFINISHED, Writer};

@@ -7,8 +7,9 @@ use super::boot_sector::{BACKUP_SECTOR, BOOT_SECTOR_LEN, FS_INFO_SECTOR, fs_info
 use super::error::{FatError, WrongLength};
 use super::geometry::{FIRST_CLUSTER, FatType, MEDIA};
 use super::layout::Layout;
-use super::plan::{FileIndex, ROOT};
+
 use super::storage::WriteAt;
+use super::tree::{FileIndex, NodeId, ROOT};
 
 /// Bytes that are written at once.
 const BUFFER_LEN: usize = 1 << 20;
@@ -33,9 +34,10 @@ pub enum Target {
     InUse,
 }
 
-/// Writes a [`Layout`]: first the data of all files in the order of the plan,
-/// then with [`Writer::finish`] everything else. Until then there is no boot
-/// sector, hence no file system.
+/// Writes a [`Layout`]: first the data of all files in the order in which they
+/// were added, then with [`Writer::finish`] everything else. Until then there is
+/// no boot sector, hence no file system. Directories and files can be added as
+/// long as there is room in the layout's shape.
 ///
 /// After an error the writer is of no more use. Memory does not depend on the
 /// data: a buffer of 1 MiB, and one directory at a time.
@@ -68,7 +70,8 @@ impl<W: WriteAt> Writer<W> {
             storage.write_all_at(&[0; PAGE_LEN - BOOT_SECTOR_LEN], offset + BOOT_SECTOR_LEN as u64)?;
         }
         let geometry = &layout.geometry;
-        let start = geometry.cluster_offset(layout.first_file_cluster);
+        let first_file = if geometry.fat_type == FatType::Fat32 { FIRST_CLUSTER + 1 } else { FIRST_CLUSTER };
+        let start = geometry.cluster_offset(first_file);
         let metadata_bytes = geometry.metadata_bytes();
         Ok(Self {
             layout,
@@ -85,6 +88,38 @@ impl<W: WriteAt> Writer<W> {
             next_file: 0,
             failed: false,
         })
+    }
+
+    /// Adds a directory to the layout. For one that is there already, only the
+    /// time is set.
+    ///
+    /// # Errors
+    /// As for [`Plan::add_directory`](super::Plan::add_directory), and
+    /// [`FatError::TooSmall`] if there is no room for it in the shape that was
+    /// chosen; there may be in another.
+    pub fn add_directory(&mut self, path: &str, modified: i64) -> Result<(), FatError> {
+        Arc::make_mut(&mut self.layout).add_directory(path, modified)
+    }
+
+    /// Adds a file to the layout; its turn comes after all that are there.
+    ///
+    /// # Errors
+    /// As for [`Plan::add_file`](super::Plan::add_file), and
+    /// [`FatError::TooSmall`] as for [`add_directory`](Self::add_directory).
+    pub fn add_file(&mut self, path: &str, size: u64, modified: i64) -> Result<FileIndex, FatError> {
+        Arc::make_mut(&mut self.layout).add_file(path, size, modified)
+    }
+
+    /// The file at a path, if one was added.
+    #[must_use]
+    pub fn find_file(&self, path: &str) -> Option<FileIndex> {
+        self.layout.find_file(path)
+    }
+
+    /// Bytes of a file; 0 if there is none.
+    #[must_use]
+    pub fn file_size(&self, index: FileIndex) -> u64 {
+        self.layout.file_size(index).map_or(0, u64::from)
     }
 
     /// The file whose data come next, `None` after the last.
@@ -138,8 +173,13 @@ impl<W: WriteAt> Writer<W> {
     /// # Errors
     /// [`FatError::WrongOrder`] if `source` is not written yet,
     /// [`FatError::WrongLength`] if it does not have the planned size,
-    /// [`FatError::Io`].
-    pub fn copy_from(&mut self, source: FileIndex) -> Result<FileIndex, FatError> {
+    /// [`FatError::Io`], also for what `may_go_on` returns, which is asked now and
+    /// then.
+    pub fn copy_from(
+        &mut self,
+        source: FileIndex,
+        may_go_on: &dyn Fn() -> io::Result<()>,
+    ) -> Result<FileIndex, FatError> {
         let written = source.0 < self.next_file;
         let (index, size) = self.begin_file()?;
         let source = match self.layout.file(source) {
@@ -164,6 +204,7 @@ impl<W: WriteAt> Writer<W> {
         let mut from = self.offset + source.offset.unwrap_or(0);
         let mut left = size;
         while left > 0 {
+            may_go_on()?;
             self.stream.copy_within(&mut from, &mut left)?;
         }
         self.end_file(size)?;
@@ -206,29 +247,28 @@ impl<W: WriteAt> Writer<W> {
                 reason: format!("{} of {} files are written", self.next_file, self.layout.file_count()),
             });
         }
+        Arc::make_mut(&mut self.layout).place_directories()?;
         let layout = Arc::clone(&self.layout);
         let geometry = &layout.geometry;
+        // A root directory of FAT32 is in two pieces: here is the second.
+        let mut root = layout.directory_bytes(ROOT)?;
+        let root_space = match geometry.fat_type {
+            FatType::Fat32 => geometry.cluster_size() as usize,
+            _ => geometry.root_sectors() as usize * BOOT_SECTOR_LEN,
+        };
+        let root_rest = root.split_off(root.len().min(root_space));
+        self.stream.write(&root_rest)?;
+        self.pad_cluster(root_rest.len() as u64)?;
+        for id in layout.directories() {
+            self.directory(id)?;
+        }
         self.stream.seek(self.offset + BOOT_SECTOR_LEN as u64)?;
         self.reserved_sectors()?;
         for _ in 0..geometry.fats {
             self.table()?;
         }
-        if geometry.fat_type != FatType::Fat32 {
-            let bytes = self.layout.directory_bytes(ROOT)?;
-            self.stream.write(&bytes)?;
-            let len = u64::from(geometry.root_sectors()) * BOOT_SECTOR_LEN as u64;
-            self.stream.zeros(len.saturating_sub(bytes.len() as u64))?;
-        }
-        // The first directory comes with the first cluster.
-        for id in layout.directories() {
-            let bytes = layout.directory_bytes(id)?;
-            self.stream.write(&bytes)?;
-            // A root directory without a label and entries has a cluster.
-            match bytes.is_empty() {
-                true => self.stream.zeros(u64::from(geometry.cluster_size()))?,
-                false => self.pad_cluster(bytes.len() as u64)?,
-            }
-        }
+        self.stream.write(&root)?;
+        self.stream.zeros((root_space - root.len()) as u64)?;
         self.stream.flush()?;
         let storage = self.stream.storage;
         if self.target == Target::InUse {
@@ -239,6 +279,12 @@ impl<W: WriteAt> Writer<W> {
             storage.sync()?;
         }
         Ok(storage)
+    }
+
+    fn directory(&mut self, id: NodeId) -> Result<(), FatError> {
+        let bytes = self.layout.directory_bytes(id)?;
+        self.stream.write(&bytes)?;
+        self.pad_cluster(bytes.len() as u64)
     }
 
     /// Everything between the boot sector and the first table.
@@ -285,13 +331,16 @@ impl<W: WriteAt> Writer<W> {
         entries.push(0x0FFF_FF00 | u32::from(MEDIA))?;
         entries.push(END_OF_CHAIN)?;
         let mut cluster = FIRST_CLUSTER;
-        for run in &self.layout.runs {
+        // The first run is that of the root directory, if that goes on elsewhere.
+        let mut end = layout.root_rest.unwrap_or(END_OF_CHAIN);
+        for run in &layout.runs {
             for _ in 1..*run {
                 cluster += 1;
                 entries.push(cluster)?;
             }
             cluster += 1;
-            entries.push(END_OF_CHAIN)?;
+            entries.push(end)?;
+            end = END_OF_CHAIN;
         }
         let written = entries.finish()?;
         self.stream.zeros(geometry.fat_len().saturating_sub(written))

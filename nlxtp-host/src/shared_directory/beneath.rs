@@ -67,12 +67,6 @@ impl From<&FileStat> for Identity {
     }
 }
 
-/// Room on a file system.
-pub(crate) struct FreeSpace {
-    pub free_bytes: u64,
-    pub block_bytes: u64,
-}
-
 /// What an entry turned out to be, with a handle that pins it.
 pub(crate) enum Found {
     File(File, FileStat),
@@ -283,6 +277,11 @@ impl Directory {
         Ok(unistd::syncfs(&self.0)?)
     }
 
+    /// The handle, to look at.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
     /// The handle itself.
     pub fn into_fd(self) -> OwnedFd {
         self.0
@@ -298,14 +297,6 @@ impl Directory {
     pub fn owner(&self) -> io::Result<(Uid, Gid)> {
         let status = stat::fstat(&self.0)?;
         Ok((Uid::from_raw(status.st_uid), Gid::from_raw(status.st_gid)))
-    }
-
-    /// How much more the file system takes from this process.
-    pub fn free_space(&self) -> io::Result<FreeSpace> {
-        let status = nix::sys::statvfs::fstatvfs(&self.0)?;
-        let block_bytes = status.fragment_size();
-        let blocks = if unistd::geteuid().is_root() { status.blocks_free() } else { status.blocks_available() };
-        Ok(FreeSpace { free_bytes: blocks.saturating_mul(block_bytes), block_bytes })
     }
 
     fn resolve(&self, path: &[u8], flags: OFlag) -> io::Result<OwnedFd> {

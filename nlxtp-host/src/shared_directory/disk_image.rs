@@ -16,8 +16,8 @@ use rextfv_core::entry_path::EntryPath;
 use rextfv_core::limits::Limits;
 use rextfv_core::retry::RetryPolicy;
 use rextfv_core::shared_directory::{
-    Attributes, Content, Entry, EntryKind, LeftOut, LeftOutReason, Replacement, Representation, SharedDirectory,
-    Sharing, View, Visitor,
+    Attributes, BegunReplacement, Content, Entry, EntryKind, LeftOut, LeftOutReason, Representation, SharedDirectory,
+    Sharing, View, Visitor, Watch,
 };
 
 use super::disk_replacement::{self, DiskReplacement};
@@ -281,9 +281,16 @@ impl SharedDirectory for DiskImage {
         1
     }
 
-    fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
-        let replacement = DiskReplacement::begin(&self.path, manifest).map_err(|error| error.with_path(&self.path))?;
-        Ok(Box::new(replacement))
+    fn begin(&self, watch: Watch<'_, Error>) -> Result<Option<BegunReplacement<'_, Error>>> {
+        watch()?;
+        let begun = DiskReplacement::begin(&self.path).map_err(|error| error.with_path(&self.path))?;
+        Ok(begun.map(|replacement| Box::new(replacement) as _))
+    }
+
+    fn replace(&self, manifest: &Manifest, watch: Watch<'_, Error>) -> Result<BegunReplacement<'_, Error>> {
+        watch()?;
+        let begun = DiskReplacement::begin_with(&self.path, manifest).map_err(|error| error.with_path(&self.path))?;
+        Ok(Box::new(begun))
     }
 }
 

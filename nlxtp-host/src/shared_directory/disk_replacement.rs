@@ -10,9 +10,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,13 +24,15 @@ use rextfv_core::archive_rules::{Manifest, ManifestLinkKind};
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::ids::RunId;
 use rextfv_core::layout;
-use rextfv_core::shared_directory::{Attributes, Content, Replacement};
+use rextfv_core::shared_directory::{Attributes, Content, Replacement, Watch};
 
 use super::disk_image::{Access, DiskOptions, is_unfinished, locate, open_disk};
 use super::image_lock::LockedImage;
+use super::room::{self, Room};
+use crate::early_flush::EarlyFlush;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fat::{
-    self, Extent, FatError, FatVolume, FileIndex, FormatOptions, Layout, Plan, ReadLimits, Target, Writer,
+    self, Extent, FatError, FatVolume, FormatOptions, Layout, Plan, ReadAt, ReadLimits, Target, WriteAt, Writer,
 };
 
 /// Bytes of the run id's file.
@@ -37,9 +40,9 @@ const RUN_ID_BYTES: u64 = 33;
 
 /// The new content of a disk, being made.
 pub(super) struct DiskReplacement {
-    writer: Writer<File>,
-    /// Files written so far, for copies of them.
-    written: HashMap<EntryPath, FileIndex>,
+    writer: Writer<DiskFile>,
+    /// Whether the layout holds everything from the beginning.
+    planned: bool,
     place: Place,
     image: LockedImage,
 }
@@ -53,8 +56,102 @@ enum Place {
 }
 
 impl DiskReplacement {
+    /// Locks the disk and makes the new image, if there is room for one beside the old one. Nothing is
+    /// known of the content.
+    pub fn begin(path: &Path) -> Result<Option<Self>> {
+        let disk = Disk::open(path)?;
+        if !disk.metadata.is_file() {
+            return Ok(None);
+        }
+        let layout = disk.plan()?.finish()?;
+        let new = NewImage::beside(&disk, None)?;
+        Self::beside(disk, new, &layout, false).map(Some)
+    }
+
     /// Locks the disk, lays out the new file system, and makes the new image.
-    pub fn begin(path: &Path, manifest: &Manifest) -> Result<Self> {
+    pub fn begin_with(path: &Path, manifest: &Manifest) -> Result<Self> {
+        let disk = Disk::open(path)?;
+        let mut plan = disk.plan()?;
+        add_all(&mut plan, manifest)?;
+        let layout = plan.finish()?;
+        if disk.metadata.is_file() {
+            let new = NewImage::beside(&disk, Some(manifest.total_bytes))?;
+            return Self::beside(disk, new, &layout, true);
+        }
+        let storage = DiskFile::again(disk.image.file()).map_err(|error| Error::io("open the disk", error))?;
+        let writer = layout.writer(storage, disk.extent.offset, Target::InUse)?;
+        Ok(Self { writer, planned: true, place: Place::InPlace, image: disk.image })
+    }
+
+    fn beside(disk: Disk, new: NewImage, layout: &Arc<Layout>, planned: bool) -> Result<Self> {
+        let storage = DiskFile::again(&new.file).map_err(|error| Error::io("make the new image", error))?;
+        let writer = layout.writer(storage, disk.extent.offset, Target::Zeroed)?;
+        Ok(Self { writer, planned, place: Place::Beside(new), image: disk.image })
+    }
+
+    /// Sees to it that there is a place for a file of this size.
+    fn add(&mut self, path: &EntryPath, size: u64, modified: i64) -> Result<()> {
+        if self.planned {
+            return Ok(());
+        }
+        if let Place::Beside(new) = &mut self.place {
+            new.take_room(size)?;
+        }
+        self.writer.add_file(text(path)?, size, modified)?;
+        Ok(())
+    }
+
+    fn next_file(&mut self, path: &EntryPath, content: &mut dyn Read) -> Result<()> {
+        self.writer.write_file(content).map_err(|error| failed(error).with_object(path.to_string()))?;
+        Ok(())
+    }
+}
+
+/// A disk that is written from its beginning to its end, and flushed meanwhile.
+struct DiskFile {
+    file: File,
+    flush: RefCell<EarlyFlush>,
+}
+
+impl DiskFile {
+    fn again(file: &File) -> io::Result<Self> {
+        Ok(Self { file: file.try_clone()?, flush: RefCell::default() })
+    }
+}
+
+impl ReadAt for DiskFile {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        ReadAt::read_exact_at(&self.file, buffer, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        ReadAt::len(&self.file)
+    }
+}
+
+impl WriteAt for DiskFile {
+    fn write_all_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
+        WriteAt::write_all_at(&self.file, buffer, offset)?;
+        self.flush.borrow_mut().written_to(&self.file, offset + buffer.len() as u64);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+/// A disk that nobody else writes meanwhile.
+struct Disk {
+    path: PathBuf,
+    extent: Extent,
+    metadata: Metadata,
+    label: String,
+    image: LockedImage,
+}
+
+impl Disk {
+    fn open(path: &Path) -> Result<Self> {
         // A link to the image stays a link: what it leads to is replaced.
         let path = path.canonicalize().map_err(|error| Error::io("open the disk", error))?;
         let file = open_disk(&path, Access::Write)?;
@@ -65,55 +162,42 @@ impl DiskReplacement {
             // A damaged root directory does not matter: it goes.
             FatVolume::open(&file, extent, ReadLimits::default())?.label().ok().flatten()
         };
-        let image = LockedImage::lock(file, &path)?;
-
         let label = label.unwrap_or_else(|| layout::VOLUME_LABEL.into());
-        let layout = plan(&label, extent, manifest)?;
+        let image = LockedImage::lock(file, &path)?;
         let metadata = image.file().metadata().map_err(|error| Error::io("look at the disk", error))?;
-        let (place, storage, target) = if metadata.is_file() {
-            let new = NewImage::beside(&path, image.file(), &metadata, extent, manifest.total_bytes)?;
-            let storage = new.file.try_clone().map_err(|error| Error::io("make the new image", error))?;
-            (Place::Beside(new), storage, Target::Zeroed)
-        } else {
-            let storage = image.file().try_clone().map_err(|error| Error::io("open the disk", error))?;
-            (Place::InPlace, storage, Target::InUse)
-        };
-        let writer = layout.writer(storage, extent.offset, target)?;
-        Ok(Self { writer, written: HashMap::new(), place, image })
+        Ok(Self { path, extent, metadata, label, image })
     }
 
-    fn next_file(&mut self, path: &EntryPath, content: &mut dyn Read) -> Result<()> {
-        let index = self.writer.write_file(content).map_err(|error| failed(error).with_object(path.to_string()))?;
-        self.written.insert(path.clone(), index);
-        Ok(())
+    /// A plan with nothing in it.
+    fn plan(&self) -> Result<Plan> {
+        // A label that is not ASCII cannot be kept: code pages differ.
+        let mut options = FormatOptions::new(&self.label).or_else(|_| FormatOptions::new(layout::VOLUME_LABEL))?;
+        options.volume_id = u32::from_le_bytes(random()?);
+        options.hidden_sectors = u32::try_from(self.extent.offset / 512).unwrap_or(u32::MAX);
+        options.timestamp = super::staging::now();
+        Ok(Plan::new(options, self.extent.len)?)
     }
 }
 
-fn plan(label: &str, extent: Extent, manifest: &Manifest) -> Result<Arc<Layout>> {
-    // One that is not ASCII cannot be kept: code pages differ.
-    let mut options = FormatOptions::new(label).or_else(|_| FormatOptions::new(layout::VOLUME_LABEL))?;
-    options.volume_id = u32::from_le_bytes(random()?);
-    options.hidden_sectors = u32::try_from(extent.offset / 512).unwrap_or(u32::MAX);
-    options.timestamp = super::staging::now();
-    let text = |path: &EntryPath| {
-        path.as_str().map(str::to_owned).ok_or_else(|| Error::new(ErrorKind::Refused, "the name is not UTF-8"))
-    };
-    let now = options.timestamp;
-    let mut plan = Plan::new(options, extent.len)?;
+fn add_all(plan: &mut Plan, manifest: &Manifest) -> Result<()> {
     for directory in &manifest.directories {
-        plan.add_directory(&text(&directory.path)?, directory.attributes.modified)?;
+        plan.add_directory(text(&directory.path)?, directory.attributes.modified)?;
     }
     for file in &manifest.files {
-        plan.add_file(&text(&file.path)?, file.size, file.attributes.modified)?;
+        plan.add_file(text(&file.path)?, file.size, file.attributes.modified)?;
     }
     for link in &manifest.links {
         let ManifestLinkKind::Copy { size, .. } = link.kind else {
             return Err(Error::new(ErrorKind::Refused, "FAT has no links").with_object(link.path.to_string()));
         };
-        plan.add_file(&text(&link.path)?, size, link.attributes.modified)?;
+        plan.add_file(text(&link.path)?, size, link.attributes.modified)?;
     }
-    plan.add_file(layout::RUN_ID, RUN_ID_BYTES, now)?;
-    Ok(plan.finish()?)
+    plan.add_file(layout::RUN_ID, RUN_ID_BYTES, super::staging::now())?;
+    Ok(())
+}
+
+fn text(path: &EntryPath) -> Result<&str> {
+    path.as_str().ok_or_else(|| Error::new(ErrorKind::Refused, "the name is not UTF-8"))
 }
 
 fn random<const N: usize>() -> Result<[u8; N]> {
@@ -148,26 +232,36 @@ fn writing(doing: &str, error: io::Error) -> Error {
 impl Replacement for DiskReplacement {
     type Error = Error;
 
-    fn directory(&mut self, _: &EntryPath, _: Attributes) -> Result<()> {
-        // Laid out from the manifest, with all others.
-        Ok(())
+    fn directory(&mut self, path: &EntryPath, attributes: Attributes) -> Result<()> {
+        if self.planned {
+            return Ok(());
+        }
+        Ok(self.writer.add_directory(text(path)?, attributes.modified)?)
     }
 
     fn file(
         &mut self,
         path: &EntryPath,
-        _: Attributes,
-        _: u64,
+        attributes: Attributes,
+        size: u64,
         content: &mut dyn Content<Error = Error>,
     ) -> Result<()> {
+        self.add(path, size, attributes.modified)?;
         self.next_file(path, &mut ContentReader(content))
     }
 
-    fn copy(&mut self, path: &EntryPath, existing: &EntryPath, _: Attributes) -> Result<()> {
+    fn copy(
+        &mut self,
+        path: &EntryPath,
+        existing: &EntryPath,
+        attributes: Attributes,
+        watch: Watch<'_, Error>,
+    ) -> Result<()> {
         let missing = || Error::new(ErrorKind::NotFound, "it was not added before").with_object(existing.to_string());
-        let source = *self.written.get(existing).ok_or_else(missing)?;
-        let index = self.writer.copy_from(source).map_err(|error| failed(error).with_object(path.to_string()))?;
-        self.written.insert(path.clone(), index);
+        let source = self.writer.find_file(text(existing)?).ok_or_else(missing)?;
+        self.add(path, self.writer.file_size(source), attributes.modified)?;
+        let may_go_on = || watch().map_err(io::Error::other);
+        self.writer.copy_from(source, &may_go_on).map_err(|error| failed(error).with_object(path.to_string()))?;
         Ok(())
     }
 
@@ -179,13 +273,17 @@ impl Replacement for DiskReplacement {
         Err(Error::new(ErrorKind::Refused, "FAT has no hard links").with_object(path.to_string()))
     }
 
-    fn commit(mut self: Box<Self>, run: RunId) -> Result<()> {
+    fn commit(mut self: Box<Self>, run: RunId, watch: Watch<'_, Error>) -> Result<()> {
         let line = format!("{run}\n");
+        if let Some(path) = EntryPath::root().join(layout::RUN_ID.as_bytes()) {
+            self.add(&path, RUN_ID_BYTES, super::staging::now())?;
+        }
         self.writer.write_file(&mut line.as_bytes()).map_err(failed)?;
+        watch()?;
         let storage = self.writer.finish().map_err(failed)?;
         match self.place {
-            Place::Beside(new) => new.put_in_place(self.image.file()),
-            Place::InPlace => storage.sync_all().map_err(|error| Error::io("flush the disk", error)),
+            Place::Beside(new) => new.put_in_place(self.image.file(), watch),
+            Place::InPlace => storage.sync().map_err(|error| Error::io("flush the disk", error)),
         }
     }
 }
@@ -203,13 +301,16 @@ struct NewImage {
     file: File,
     path: PathBuf,
     target: PathBuf,
+    /// Looked at as long as nobody knows how much will come, unless all of it is allocated.
+    room: Option<Room>,
     in_place: bool,
 }
 
 impl NewImage {
-    fn beside(target: &Path, old: &File, metadata: &Metadata, extent: Extent, content_bytes: u64) -> Result<Self> {
+    fn beside(disk: &Disk, content_bytes: Option<u64>) -> Result<Self> {
         let making = |error: io::Error| writing("make the new image beside the old one", error);
-        let new = Self::create(target).map_err(making)?;
+        let (old, metadata, extent) = (disk.image.file(), &disk.metadata, disk.extent);
+        let mut new = Self::create(&disk.path).map_err(making)?;
         new.file.set_len(metadata.len()).map_err(making)?;
         let fully_allocated = metadata.blocks().saturating_mul(512) >= metadata.len();
         if fully_allocated {
@@ -219,15 +320,21 @@ impl NewImage {
                 Err(nix::errno::Errno::EOPNOTSUPP) => {}
                 other => other.map_err(|errno| making(errno.into()))?,
             }
-        } else {
-            let free = nix::sys::statvfs::fstatvfs(&new.file).map_err(|errno| making(errno.into()))?;
-            if free.blocks_available().saturating_mul(free.fragment_size()) < content_bytes {
+        } else if let Some(content_bytes) = content_bytes {
+            if room::free_space(new.file.as_fd()).map_err(making)?.free_bytes < content_bytes {
                 return Err(making(io::ErrorKind::StorageFull.into()));
             }
+        } else {
+            new.room = Some(Room::on(new.file.as_fd()).map_err(making)?);
         }
         copy_data(old, &new.file, 0, extent.offset).map_err(making)?;
         copy_data(old, &new.file, extent.offset + extent.len, metadata.len()).map_err(making)?;
         Ok(new)
+    }
+
+    /// Sees to it that what comes does not fill the disk.
+    fn take_room(&mut self, bytes: u64) -> Result<()> {
+        self.room.as_mut().map_or(Ok(()), |room| room.take(self.file.as_fd(), bytes))
     }
 
     fn create(target: &Path) -> io::Result<Self> {
@@ -236,10 +343,10 @@ impl NewImage {
         // A name that says whose it is, should a crash leave it behind.
         let path = target.with_file_name(format!(".{name}.nlxtp-upload-{suffix:016x}"));
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { file, path, target: target.into(), in_place: false })
+        Ok(Self { file, path, target: target.into(), room: None, in_place: false })
     }
 
-    fn put_in_place(mut self, old: &File) -> Result<()> {
+    fn put_in_place(mut self, old: &File, watch: Watch<'_, Error>) -> Result<()> {
         let keeping = |error| {
             Error::io("give the new image the owner, mode and attributes of the old one", error)
                 .with_hint("nothing was changed; upload as the image's owner or as root")
@@ -247,6 +354,7 @@ impl NewImage {
         keep_attributes(old, &self.file).map_err(keeping)?;
         let doing = |error| writing("put the new image in the place of the old one", error);
         self.file.sync_all().map_err(doing)?;
+        watch()?;
         std::fs::rename(&self.path, &self.target).map_err(doing)?;
         self.in_place = true;
         let directory = self.target.parent().filter(|parent| !parent.as_os_str().is_empty());

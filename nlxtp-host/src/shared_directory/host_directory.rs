@@ -20,8 +20,8 @@ use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::layout;
 use rextfv_core::limits::Limits;
 use rextfv_core::shared_directory::{
-    Content, Entry, EntryKind, LeftOut, LeftOutReason, Replacement, Representation, SharedDirectory, Sharing, View,
-    Visitor,
+    BegunReplacement, Content, Entry, EntryKind, LeftOut, LeftOutReason, Representation, SharedDirectory, Sharing,
+    View, Visitor, Watch,
 };
 
 use super::beneath::{Directory, Found, Named, attributes};
@@ -72,6 +72,14 @@ impl HostDirectory {
     }
 }
 
+impl HostDirectory {
+    fn stage(&self, manifest: Option<&Manifest>, watch: Watch<'_, Error>) -> Result<BegunReplacement<'_, Error>> {
+        let root = self.handle()?;
+        let staging = Staging::begin(&self.path, root, manifest, watch).map_err(|error| error.with_path(&self.path))?;
+        Ok(Box::new(staging))
+    }
+}
+
 impl SharedDirectory for HostDirectory {
     type Error = Error;
 
@@ -106,10 +114,12 @@ impl SharedDirectory for HostDirectory {
         Some(self.path.as_os_str().as_bytes())
     }
 
-    fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
-        let root = self.handle()?;
-        let staging = Staging::begin(&self.path, root, manifest).map_err(|error| error.with_path(&self.path))?;
-        Ok(Box::new(staging))
+    fn begin(&self, watch: Watch<'_, Error>) -> Result<Option<BegunReplacement<'_, Error>>> {
+        self.stage(None, watch).map(Some)
+    }
+
+    fn replace(&self, manifest: &Manifest, watch: Watch<'_, Error>) -> Result<BegunReplacement<'_, Error>> {
+        self.stage(Some(manifest), watch)
     }
 }
 

@@ -10,7 +10,8 @@ use rextfv_core::entry_path::EntryPath;
 use rextfv_core::ids::RunId;
 use rextfv_core::layout;
 use rextfv_core::shared_directory::{
-    Attributes, Content, Entry, EntryKind, Replacement, Representation, SharedDirectory, Sharing, View, Visitor,
+    Attributes, BegunReplacement, Content, Entry, EntryKind, Replacement, Representation, SharedDirectory, Sharing,
+    View, Visitor, Watch,
 };
 
 use crate::error::{Error, ErrorKind, Result};
@@ -80,7 +81,13 @@ impl SharedDirectory for MemoryDirectory {
         Ok(Box::new(MemoryView(self)))
     }
 
-    fn replace(&self, _: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
+    fn begin(&self, watch: Watch<'_, Error>) -> Result<Option<BegunReplacement<'_, Error>>> {
+        watch()?;
+        Ok(Some(Box::new(MemoryReplacement { directory: self, new: Nodes::new() })))
+    }
+
+    fn replace(&self, _: &Manifest, watch: Watch<'_, Error>) -> Result<BegunReplacement<'_, Error>> {
+        watch()?;
         Ok(Box::new(MemoryReplacement { directory: self, new: Nodes::new() }))
     }
 }
@@ -193,7 +200,14 @@ impl Replacement for MemoryReplacement<'_> {
         Ok(())
     }
 
-    fn copy(&mut self, path: &EntryPath, existing: &EntryPath, attributes: Attributes) -> Result<()> {
+    fn copy(
+        &mut self,
+        path: &EntryPath,
+        existing: &EntryPath,
+        attributes: Attributes,
+        watch: Watch<'_, Error>,
+    ) -> Result<()> {
+        watch()?;
         let node = self.existing(existing)?;
         self.new.insert(path.clone(), (attributes, node));
         Ok(())
@@ -210,7 +224,8 @@ impl Replacement for MemoryReplacement<'_> {
         Ok(())
     }
 
-    fn commit(mut self: Box<Self>, run: RunId) -> Result<()> {
+    fn commit(mut self: Box<Self>, run: RunId, watch: Watch<'_, Error>) -> Result<()> {
+        watch()?;
         if let Some(path) = EntryPath::root().join(layout::RUN_ID.as_bytes()) {
             self.new.insert(path, (PLAIN, Node::File(format!("{run}\n").into_bytes())));
         }

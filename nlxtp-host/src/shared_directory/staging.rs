@@ -6,10 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -18,9 +20,11 @@ use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::ids::RunId;
 use rextfv_core::layout::{self, STAGING_DIRECTORY};
-use rextfv_core::shared_directory::{Attributes, Content, Replacement};
+use rextfv_core::shared_directory::{Attributes, Content, Replacement, Watch};
 
 use super::beneath::{Directory, Found, Patience, UniqueNames, set_attributes};
+use super::room::{self, Room};
+use crate::early_flush::EarlyFlush;
 use crate::error::{Error, ErrorKind, Result};
 
 const STAGING: &[u8] = STAGING_DIRECTORY.as_bytes();
@@ -50,12 +54,15 @@ pub(super) struct Staging {
     new: Directory,
     /// Whose everything is to be, where that is not this process's user anyway.
     owner: Option<(Uid, Gid)>,
-    /// Directories get their modes and times last: filling them would change both.
-    directories: Vec<(EntryPath, Attributes)>,
+    /// Directories get their modes and times last: filling them would change both. Parents come
+    /// before what they hold.
+    directories: BTreeMap<EntryPath, Attributes>,
     /// The directory of the last file: most files come in runs.
     parent: Option<(EntryPath, Directory)>,
-    /// Bytes that may still be written: a guest can make what is to be copied longer.
-    bytes_left: u64,
+    /// Looked at as long as nobody knows how much will come.
+    room: Option<Room>,
+    /// Bytes of all files so far. No copy is longer, even if a guest makes what is copied longer.
+    bytes_written: u64,
     buffer: Vec<u8>,
     committed: bool,
     _lock: Flock<OwnedFd>,
@@ -64,13 +71,14 @@ pub(super) struct Staging {
 impl Staging {
     /// Locks the directory, finishes or removes what an upload that was cut off has left, and
     /// begins.
-    pub fn begin(path: &Path, root: Directory, manifest: &Manifest) -> Result<Self> {
+    pub fn begin(path: &Path, root: Directory, manifest: Option<&Manifest>, watch: Watch<'_, Error>) -> Result<Self> {
         let lock = lock(&root)?.ok_or_else(|| {
             Error::new(ErrorKind::InUse, "another upload to this directory is under way")
                 .with_hint("wait for it to end and try again; if there is none, the guest holds the lock")
         })?;
         let doing = |error| nothing_changed(Error::io("prepare the upload", error)).with_object(STAGING_DIRECTORY);
-        let mut patience = Patience::of_an_upload();
+        let may_go_on = || watch().map_err(io::Error::other);
+        let mut patience = Patience::of_an_upload().while_allowed(&may_go_on);
         if let Some(staging) = root.remove_unless_directory(STAGING).map_err(doing)? {
             roll_forward(&root, &staging, &mut patience)?;
             drop(staging);
@@ -78,7 +86,13 @@ impl Staging {
         }
         check_mounts(&root)?;
         // Leftovers may have taken the space.
-        check_space(&root, manifest)?;
+        let room = match manifest {
+            Some(manifest) => {
+                check_space(&root, manifest)?;
+                None
+            }
+            None => Some(Room::on(root.as_fd()).map_err(doing)?),
+        };
         root.create_directory(STAGING, STAGING_MODE).map_err(doing)?;
         let make = || -> io::Result<(Directory, Directory)> {
             let staging = root.directory(STAGING)?;
@@ -100,13 +114,20 @@ impl Staging {
             staging,
             new,
             owner,
-            directories: Vec::new(),
+            directories: BTreeMap::new(),
             parent: None,
-            bytes_left: manifest.total_bytes,
+            room,
+            bytes_written: 0,
             buffer: vec![0; COPY_BYTES],
             committed: false,
             _lock: lock,
         })
+    }
+
+    /// Sees to it that what comes does not fill the disk.
+    fn take_room(&mut self, bytes: u64) -> Result<()> {
+        let Some(room) = &mut self.room else { return Ok(()) };
+        room.take(self.root.as_fd(), bytes)
     }
 
     /// The directory that holds `path`, and the last component.
@@ -199,7 +220,7 @@ fn check_mounts(root: &Directory) -> Result<()> {
 
 /// Old and new content stand side by side for a while: the new one must fit into what is free.
 fn check_space(root: &Directory, manifest: &Manifest) -> Result<()> {
-    let space = root.free_space().map_err(|error| Error::io("find out how much space is free", error))?;
+    let space = room::free_space(root.as_fd()).map_err(|error| Error::io("find out how much space is free", error))?;
     // Every entry costs about a block, for its name and its last part.
     let needed = manifest.total_bytes.saturating_add(manifest.entries().saturating_mul(space.block_bytes));
     if needed > space.free_bytes {
@@ -214,6 +235,9 @@ fn check_space(root: &Directory, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
+/// How long a view tidies up before it goes on and leaves the rest to the next one.
+const VIEW_TIME: Duration = Duration::from_secs(1);
+
 /// Finishes an upload that was cut off after it counted, unless somebody is just at it.
 ///
 /// A view goes on if this fails: there is then no start script, and the status tells what there is.
@@ -226,7 +250,9 @@ pub(super) fn recover_if_idle(root: &Directory) {
     // Looked for once more: before there was the lock, it may have been another upload's.
     let Ok(staging) = root.directory(STAGING) else { return };
     if counts(&staging) {
-        let mut patience = Patience::of_a_view();
+        let end = Instant::now() + VIEW_TIME;
+        let may_go_on = || if Instant::now() < end { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) };
+        let mut patience = Patience::of_a_view().while_allowed(&may_go_on);
         if roll_forward(root, &staging, &mut patience).is_ok() {
             let _ = root.remove_tree(STAGING, &mut patience);
         }
@@ -237,7 +263,7 @@ pub(super) fn recover_if_idle(root: &Directory) {
 ///
 /// What is in the staging directory and cannot be of our making is removed: it must not stand in the
 /// way of all uploads to come.
-fn roll_forward(root: &Directory, staging: &Directory, patience: &mut Patience) -> Result<()> {
+fn roll_forward(root: &Directory, staging: &Directory, patience: &mut Patience<'_>) -> Result<()> {
     let doing = |error| {
         let error = Error::io("put the new content in its place", error);
         match error.kind() {
@@ -257,29 +283,31 @@ fn roll_forward(root: &Directory, staging: &Directory, patience: &mut Patience) 
     if let Some(ready) = staging.remove_unless_directory(READY).map_err(doing)? {
         swap.put_new(&ready, |name| name == layout::RUN_ID.as_bytes()).map_err(doing)?;
         swap.put_new(&ready, |name| !layout::is_start_script(name)).map_err(doing)?;
-        // Leftovers do no harm; the next upload tries again.
-        let _ = staging.remove_tree(OLD, swap.patience);
         root.flush_file_system().map_err(doing)?;
         // The preferred start script last.
         swap.put_new(&ready, |name| name != layout::START_SCRIPT.as_bytes()).map_err(doing)?;
         swap.put_new(&ready, |_| true).map_err(doing)?;
         staging.remove_tree(READY, swap.patience).map_err(doing)?;
+        if staging.has(OLD).unwrap_or(true) {
+            swap.wake_guest();
+        }
+        root.flush_file_system().map_err(doing)?;
     }
     Ok(())
 }
 
 /// Moves entries between the top of the shared directory and the staging directory.
-struct Swap<'a> {
+struct Swap<'a, 'p> {
     root: &'a Directory,
     staging: &'a Directory,
-    patience: &'a mut Patience,
+    patience: &'a mut Patience<'p>,
     unique: UniqueNames,
 }
 
 /// Entries that are moved before the directory is read again.
 const BATCH: usize = 10_000;
 
-impl Swap<'_> {
+impl Swap<'_, '_> {
     /// Moves what is wanted from the top out of the way.
     fn move_old(&mut self, wanted: impl Fn(&[u8]) -> bool) -> io::Result<()> {
         loop {
@@ -319,6 +347,15 @@ impl Swap<'_> {
         }
     }
 
+    /// Makes something happen at the top. A guest's daemon has seen the start script come while it
+    /// might not start it; the end of the staging directory, which it would see too, may take long.
+    fn wake_guest(&mut self) {
+        let name = self.unique.next();
+        if self.root.create_directory(name.as_bytes(), PRIVATE_MODE).is_ok() {
+            let _ = self.root.remove_empty_directory(name.as_bytes());
+        }
+    }
+
     fn old(&self) -> io::Result<Directory> {
         if let Some(old) = self.staging.remove_unless_directory(OLD)? {
             return Ok(old);
@@ -336,9 +373,12 @@ impl Replacement for Staging {
     type Error = Error;
 
     fn directory(&mut self, path: &EntryPath, attributes: Attributes) -> Result<()> {
-        let (parent, name) = self.parent(path)?;
-        parent.create_directory(name, PRIVATE_MODE).map_err(|error| writing(path, error))?;
-        self.directories.push((path.clone(), attributes));
+        if !self.directories.contains_key(path) {
+            self.take_room(0)?;
+            let (parent, name) = self.parent(path)?;
+            parent.create_directory(name, PRIVATE_MODE).map_err(|error| writing(path, error))?;
+        }
+        self.directories.insert(path.clone(), attributes);
         Ok(())
     }
 
@@ -349,8 +389,10 @@ impl Replacement for Staging {
         size: u64,
         content: &mut dyn Content<Error = Error>,
     ) -> Result<()> {
+        self.take_room(size)?;
         let mut file = self.create_file(path)?;
         let mut written = 0;
+        let mut flush = EarlyFlush::default();
         loop {
             let length = content.read(&mut self.buffer)?;
             if length == 0 {
@@ -358,28 +400,47 @@ impl Replacement for Staging {
             }
             file.write_all(&self.buffer[..length]).map_err(|error| writing(path, error))?;
             written += length as u64;
+            flush.written_to(&file, written);
         }
         if written != size {
             let message = format!("the content is {written} bytes long and not {size}");
             return Err(Error::new(ErrorKind::BadArchive, message).with_object(path.to_string()));
         }
-        self.bytes_left = self.bytes_left.saturating_sub(written);
+        self.bytes_written += written;
         self.finish_file(&file, path, attributes)
     }
 
-    fn copy(&mut self, path: &EntryPath, existing: &EntryPath, attributes: Attributes) -> Result<()> {
-        let Found::File(source, _) = self.new.find(existing.as_bytes()).map_err(|error| writing(existing, error))?
+    fn copy(
+        &mut self,
+        path: &EntryPath,
+        existing: &EntryPath,
+        attributes: Attributes,
+        watch: Watch<'_, Error>,
+    ) -> Result<()> {
+        let Found::File(mut source, status) =
+            self.new.find(existing.as_bytes()).map_err(|error| writing(existing, error))?
         else {
             return Err(
                 Error::new(ErrorKind::Changing, "it vanished from the upload").with_object(existing.to_string())
             );
         };
+        self.take_room(u64::try_from(status.st_size).unwrap_or(0))?;
         let mut file = self.create_file(path)?;
-        let copied = io::copy(&mut source.take(self.bytes_left.saturating_add(1)), &mut file)
-            .map_err(|error| writing(path, error))?;
-        self.bytes_left = self.bytes_left.checked_sub(copied).ok_or_else(|| {
-            Error::new(ErrorKind::Changing, "it grew during the upload").with_object(existing.to_string())
-        })?;
+        let mut copied = 0;
+        loop {
+            watch()?;
+            let read = source.read(&mut self.buffer).map_err(|error| writing(existing, error))?;
+            if read == 0 {
+                break;
+            }
+            copied += read as u64;
+            if copied > self.bytes_written {
+                return Err(
+                    Error::new(ErrorKind::Changing, "it grew during the upload").with_object(existing.to_string())
+                );
+            }
+            file.write_all(&self.buffer[..read]).map_err(|error| writing(path, error))?;
+        }
         self.finish_file(&file, path, attributes)
     }
 
@@ -401,25 +462,36 @@ impl Replacement for Staging {
         parent.create_hard_link(name, &from, existing.name().unwrap_or_default()).map_err(failed)
     }
 
-    fn commit(mut self: Box<Self>, run: RunId) -> Result<()> {
+    fn commit(mut self: Box<Self>, run: RunId, watch: Watch<'_, Error>) -> Result<()> {
         self.write_run_id(run).map_err(|error| nothing_changed(Error::io("write the run id", error)))?;
         // Innermost first: setting a directory's time must come after its subdirectories were made.
         for (path, attributes) in self.directories.iter().rev() {
+            watch()?;
             let directory = self.new.directory(path.as_bytes()).map_err(|error| writing(path, error))?;
             directory.set_attributes(*attributes, self.owner).map_err(|error| writing(path, error))?;
         }
         let doing = |error| nothing_changed(Error::io("flush the new content", error));
         self.root.flush_file_system().map_err(doing)?;
         self.check_place()?;
+        watch()?;
         self.staging.rename_new(NEW, &self.staging, COMMIT).map_err(doing)?;
+        // From here on there is no way back.
         self.committed = true;
-        let doing = |error| Error::io("flush the new content", error);
-        self.root.flush_file_system().map_err(doing)?;
-        let mut patience = Patience::of_an_upload();
-        roll_forward(&self.root, &self.staging, &mut patience)?;
-        // What cannot be removed does no harm there: the new content is in its place.
-        let _ = self.root.remove_tree(STAGING, &mut patience);
-        self.root.flush_file_system().map_err(doing)
+        let placed = self
+            .root
+            .flush_file_system()
+            .map_err(|error| Error::io("flush the new content", error))
+            .and_then(|()| roll_forward(&self.root, &self.staging, &mut Patience::of_an_upload()));
+        placed.map_err(|error| {
+            let message = "the new content counts, but could not be put in its place";
+            Error::new(ErrorKind::Unfinished, message)
+                .with_source(error)
+                .with_hint("any further operation goes on with that; or upload again")
+        })?;
+        // What is not removed does no harm there: the new content is in its place.
+        let may_go_on = || watch().map_err(io::Error::other);
+        let _ = self.root.remove_tree(STAGING, &mut Patience::of_an_upload().while_allowed(&may_go_on));
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy, Manifest};
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::ids::RunId;
 use rextfv_core::limits::Limits;
-use rextfv_core::shared_directory::{Attributes, Content, Replacement, Representation};
+use rextfv_core::shared_directory::{Attributes, Content, Replacement, Representation, Watch};
 
 /// Something that was extracted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,10 @@ impl Replacement for Recording {
     type Error = Error;
 
     fn directory(&mut self, path: &EntryPath, attributes: Attributes) -> Result<()> {
+        // It may come again, with other attributes.
+        if self.made.get(path.as_bytes()).is_some_and(|(made, _)| *made == Made::Directory) {
+            self.made.remove(path.as_bytes());
+        }
         self.add(path, Made::Directory, Some(attributes));
         Ok(())
     }
@@ -82,7 +86,13 @@ impl Replacement for Recording {
         Ok(())
     }
 
-    fn copy(&mut self, path: &EntryPath, existing: &EntryPath, attributes: Attributes) -> Result<()> {
+    fn copy(
+        &mut self,
+        path: &EntryPath,
+        existing: &EntryPath,
+        attributes: Attributes,
+        _: Watch<'_, Error>,
+    ) -> Result<()> {
         assert!(self.made.contains_key(existing.as_bytes()));
         self.add(path, Made::Copy(existing.as_bytes().to_vec()), Some(attributes));
         Ok(())
@@ -99,7 +109,7 @@ impl Replacement for Recording {
         Ok(())
     }
 
-    fn commit(self: Box<Self>, _run: RunId) -> Result<()> {
+    fn commit(self: Box<Self>, _: RunId, _: Watch<'_, Error>) -> Result<()> {
         Ok(())
     }
 }
@@ -114,14 +124,23 @@ pub fn small_rules() -> ArchiveRules {
     ArchiveRules { limits, ..rules() }
 }
 
-/// Both passes over an archive.
+/// What an archive holds, or why it is not taken: in two passes and in one, which must agree.
 pub fn extract_from<R: Read + Seek>(source: R, rules: &ArchiveRules) -> Result<(Manifest, Recording)> {
     let control = Control::none();
     let mut reader = ArchiveReader::open(source)?;
-    let manifest = reader.examine(rules, &control)?;
+    let in_two = reader.examine(rules, &control).and_then(|manifest| {
+        let mut recording = Recording::default();
+        reader.extract(&manifest, &mut recording, &control)?;
+        Ok((manifest, recording))
+    });
     let mut recording = Recording::default();
-    reader.extract(&manifest, &mut recording, &control)?;
-    Ok((manifest, recording))
+    let in_one = reader.unpack(rules, &mut recording, &control).map(|manifest| (manifest, recording));
+    let shown = |outcome: &Result<(Manifest, Recording)>| match outcome {
+        Ok(made) => Ok(made.clone()),
+        Err(error) => Err(error.to_string()),
+    };
+    assert_eq!(shown(&in_two), shown(&in_one));
+    in_one
 }
 
 pub fn extract(archive: &[u8]) -> Result<Recording> {

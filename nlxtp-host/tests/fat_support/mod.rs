@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nlxtp_host::fat::{
-    Extent, FatError, FatVolume, FormatOptions, Layout, Plan, ReadAt, ReadLimits, Target, WalkItem, WriteAt,
+    Extent, FatError, FatVolume, FormatOptions, Layout, Plan, ReadAt, ReadLimits, Target, WalkItem, WriteAt, Writer,
 };
 
 /// Paths with content; `None` is a directory.
@@ -128,6 +128,29 @@ pub fn write(
     }
     writer.finish()?;
     Ok(())
+}
+
+/// Adds and writes everything as it comes, of which the layout knows nothing.
+pub fn stream<W: WriteAt>(tree: &Tree, writer: &mut Writer<W>) -> Result<(), FatError> {
+    for (path, content) in tree {
+        match content {
+            None => writer.add_directory(path, TIME)?,
+            Some(content) => {
+                writer.add_file(path, content.len() as u64, TIME)?;
+                writer.write_file(&mut content.as_slice())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A new image file with a bare file system, which is told of everything only as it comes.
+pub fn stream_file(path: &Path, tree: &Tree, options: FormatOptions, len: u64) {
+    let file = new_file(path, len);
+    let layout = Plan::new(options, len).unwrap().finish().unwrap();
+    let mut writer = layout.writer(&file, 0, Target::Zeroed).unwrap();
+    stream(tree, &mut writer).unwrap();
+    writer.finish().unwrap();
 }
 
 /// A new image file with a bare file system.

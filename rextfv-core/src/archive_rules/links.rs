@@ -6,24 +6,43 @@ use core::mem;
 use super::{ManifestBuilder, ManifestLink, ManifestLinkKind, Node, PendingLink, PendingTarget, RefusalReason, shown};
 use crate::archive_rules::ManifestDirectory;
 use crate::entry_path::{EntryPath, InvalidPath};
-use crate::shared_directory::{Attributes, Representation};
+use crate::shared_directory::{Attributes, Representation, Watch};
 
 /// Most links that lead to each other before it is taken for a loop; Linux has the same bound.
 const MOST_HOPS: u32 = 40;
 
+/// Why a link is not decided.
+enum Undecided<E> {
+    Refused(RefusalReason),
+    /// The caller wants to go on no longer.
+    Stopped(E),
+}
+
+impl<E> From<RefusalReason> for Undecided<E> {
+    fn from(reason: RefusalReason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
 impl ManifestBuilder {
-    pub(super) fn decide_links(&mut self) {
+    pub(super) fn decide_links<E>(&mut self, watch: Watch<'_, E>) -> Result<(), E> {
         // Kept in place, not moved out: a link may lead to another one.
         let links = mem::take(&mut self.pending_links);
         for link in &links {
             let decided = match self.rules.representation {
-                Representation::Posix => self.keep_link(&links, link),
-                Representation::Fat => self.copy_link(&links, link),
+                Representation::Posix => {
+                    watch()?;
+                    self.keep_link(&links, link).map_err(Undecided::Refused)
+                }
+                Representation::Fat => self.copy_link(&links, link, watch),
             };
-            if let Err(reason) = decided {
-                self.refuse(link.path.as_bytes(), reason);
+            match decided {
+                Ok(()) => {}
+                Err(Undecided::Refused(reason)) => self.refuse(link.path.as_bytes(), reason),
+                Err(Undecided::Stopped(stopped)) => return Err(stopped),
             }
         }
+        Ok(())
     }
 
     fn keep_link(&mut self, links: &[PendingLink], link: &PendingLink) -> Result<(), RefusalReason> {
@@ -53,9 +72,15 @@ impl ManifestBuilder {
     }
 
     /// Puts a copy of what the link leads to in the link's place.
-    fn copy_link(&mut self, links: &[PendingLink], link: &PendingLink) -> Result<(), RefusalReason> {
+    fn copy_link<E>(
+        &mut self,
+        links: &[PendingLink],
+        link: &PendingLink,
+        watch: Watch<'_, E>,
+    ) -> Result<(), Undecided<E>> {
         let mut work = Vec::from([(link.path.clone(), self.resolve(links, link)?)]);
         while let Some((path, node)) = work.pop() {
+            watch().map_err(Undecided::Stopped)?;
             match node {
                 Node::File(file) => {
                     let file = &self.manifest.files[file];
@@ -66,7 +91,7 @@ impl ManifestBuilder {
                 Node::Directory { index, .. } => {
                     let directory = self.manifest.directories[index].clone();
                     if link.path.starts_with(&directory.path) {
-                        return Err(RefusalReason::LinkLoop);
+                        return Err(RefusalReason::LinkLoop.into());
                     }
                     self.check_copied_path(&path)?;
                     for (name, child) in self.children(&directory.path) {
@@ -79,7 +104,7 @@ impl ManifestBuilder {
                     }
                     self.manifest.directories.push(ManifestDirectory { path, attributes: directory.attributes });
                 }
-                Node::Link(_) => return Err(RefusalReason::LinkLoop),
+                Node::Link(_) => return Err(RefusalReason::LinkLoop.into()),
             }
         }
         Ok(())

@@ -72,7 +72,8 @@ pub struct Lost {
 
 /// What an upload will make: checked, and complete.
 ///
-/// Made in this order: directories (parents first), files (in the archive's order), links.
+/// Where all of it is known beforehand, it is made in this order: directories (parents first), files
+/// (in the archive's order), links.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     /// Directories, parents before what they hold; also those that the archive only implies.

@@ -27,7 +27,7 @@ fn link<'a>(path: &'a str, target: &'a str) -> RawEntry<'a> {
 fn build(rules: ArchiveRules, entries: &[RawEntry<'_>]) -> Result<Manifest, Vec<(String, RefusalReason)>> {
     let mut builder = ManifestBuilder::new(rules);
     for entry in entries {
-        if !builder.add(entry) {
+        if builder.add(entry) == Judgement::RefusedAtOnce {
             break;
         }
     }
@@ -281,7 +281,18 @@ fn refused_names_are_shown_in_part() {
 fn the_list_of_refusals_is_bounded() {
     let names: Vec<String> = (0..1500).map(|n| alloc::format!("/{n}")).collect();
     let mut builder = ManifestBuilder::new(rules(POSIX, LinkPolicy::Refuse));
-    names.iter().for_each(|name| assert!(builder.add(&file(name))));
+    names.iter().for_each(|name| assert_eq!(builder.add(&file(name)), Judgement::Refused));
     let refusals = builder.finish().unwrap_err();
     assert_eq!((refusals.listed.len(), refusals.omitted), (1000, 500));
+}
+
+#[test]
+fn deciding_about_links_can_be_ended() {
+    for representation in [POSIX, Representation::Fat] {
+        let mut builder = ManifestBuilder::new(rules(representation, LinkPolicy::Copy));
+        for entry in [file("d/f"), RawEntry { kind: RawKind::Symlink(b"d"), ..file("l") }] {
+            builder.add(&entry);
+        }
+        assert_eq!(builder.finish_watched(&|| Err("ended")), Err("ended"));
+    }
 }

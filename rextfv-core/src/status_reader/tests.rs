@@ -147,7 +147,8 @@ fn tomatos_files_are_understood() {
         Reading::Tomato(TomatoStatus { running_info, done, custom: custom.map(<[u8]>::to_vec) })
     };
     let out = (tomato::OUT, &b"hello"[..]);
-    let cases: [(&[(&'static str, &[u8])], Reading); 5] = [
+    type Files<'a> = &'a [(&'static str, &'a [u8])];
+    let cases: [(Files<'_>, Reading); 5] = [
         (&[out, (tomato::RUNNING, b"1425000000\n")], tomato(Some(1_425_000_000), false, None)),
         // Neither `running` nor `done`: just begun, or just about to end.
         (&[out], tomato(None, false, None)),

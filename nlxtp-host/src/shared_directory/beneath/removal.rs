@@ -18,19 +18,26 @@ const MOST_NAMES_TRIED: u32 = 100;
 const MOST_LOOKS: u32 = 100;
 
 /// How many entries somebody is willing to deal with before a guest that adds more and more of them
-/// is given up.
-#[derive(Debug)]
-pub(crate) struct Patience(u64);
+/// is given up, and who may end it before.
+pub(crate) struct Patience<'a> {
+    left: u64,
+    may_go_on: &'a dyn Fn() -> io::Result<()>,
+}
 
-impl Patience {
+impl<'a> Patience<'a> {
     /// For an upload, which must come to an end one way or the other.
-    pub const fn of_an_upload() -> Self {
-        Self(10_000_000)
+    pub fn of_an_upload() -> Self {
+        Self { left: 10_000_000, may_go_on: &|| Ok(()) }
     }
 
     /// For a look at the directory, which only tidies up in passing.
-    pub const fn of_a_view() -> Self {
-        Self(200_000)
+    pub fn of_a_view() -> Self {
+        Self { left: 200_000, may_go_on: &|| Ok(()) }
+    }
+
+    /// The same, that ends when this says so.
+    pub fn while_allowed(self, may_go_on: &'a dyn Fn() -> io::Result<()>) -> Self {
+        Self { may_go_on, ..self }
     }
 
     /// Notes that one more entry is dealt with.
@@ -45,8 +52,9 @@ impl Patience {
     }
 
     fn spend_some(&mut self, cost: u64) -> io::Result<()> {
-        let left = self.0.checked_sub(cost);
-        self.0 = left.ok_or_else(|| io::Error::other("the guest makes more and more entries"))?;
+        (self.may_go_on)()?;
+        let left = self.left.checked_sub(cost);
+        self.left = left.ok_or_else(|| io::Error::other("the guest makes more and more entries"))?;
         Ok(())
     }
 }
@@ -63,7 +71,8 @@ impl UniqueNames {
         Ok(Self(u128::from_le_bytes(bytes)))
     }
 
-    fn next(&mut self) -> String {
+    /// One of them.
+    pub fn next(&mut self) -> String {
         self.0 = self.0.wrapping_add(1);
         format!("{:032x}", self.0)
     }
@@ -73,7 +82,7 @@ impl Directory {
     /// Removes whatever has this name: a file, or a directory and all that it holds.
     ///
     /// Depth costs nothing, because subdirectories are first moved up into the directory itself.
-    pub fn remove_tree(&self, name: &[u8], patience: &mut Patience) -> io::Result<()> {
+    pub fn remove_tree(&self, name: &[u8], patience: &mut Patience<'_>) -> io::Result<()> {
         let mut unique = UniqueNames::new()?;
         while let Some(top) = self.remove_unless_directory(name)? {
             patience.spend_pass()?;
