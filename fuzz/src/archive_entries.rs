@@ -9,7 +9,7 @@ use std::io::Cursor;
 use arbitrary::Unstructured;
 use nlxtp_host::archive::ArchiveReader;
 use nlxtp_host::control::Control;
-use nlxtp_host::error::ErrorKind;
+use nlxtp_host::error::{Error, ErrorKind};
 use nlxtp_host::shared_directory::MemoryDirectory;
 use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy, Manifest, ManifestLinkKind};
 use rextfv_core::ids::RunId;
@@ -72,7 +72,7 @@ fn entries(source: &mut Unstructured<'_>, rules: &ArchiveRules) -> arbitrary::Re
     Ok(())
 }
 
-/// Both passes; gives what was accepted.
+/// In two passes and in one, which must agree; gives what was accepted.
 fn examine_and_extract(archive: &[u8], rules: &ArchiveRules, entries: Option<&[Entry]>) -> Option<Manifest> {
     let control = Control::none();
     let examined = ArchiveReader::open(Cursor::new(archive))
@@ -82,17 +82,37 @@ fn examine_and_extract(archive: &[u8], rules: &ArchiveRules, entries: Option<&[E
         Err(error) => {
             assert!(matches!(error.kind(), ErrorKind::BadArchive | ErrorKind::Refused), "{error:?}");
             assert!(!error.to_string().chars().any(|c| c.is_control() && c != '\n'), "{error:?} drives a terminal");
+            let in_one = unpack(archive, rules).err().map(|in_one| in_one.to_string());
+            assert_eq!(in_one, Some(error.to_string()), "one pass takes what two refuse, or for other reasons");
             return None;
         }
     };
     archive_oracle::check(&manifest, rules);
 
     let directory = MemoryDirectory::new(rules.representation);
-    let mut replacement = directory.replace(&manifest).expect("memory takes all");
+    let mut replacement = directory.replace(&manifest, &go_on).expect("memory takes all");
     reader.extract(&manifest, &mut *replacement, &control).expect("what was examined can be extracted");
-    replacement.commit(RunId::from_bytes([7; 16])).expect("memory takes all");
+    replacement.commit(RUN, &go_on).expect("memory takes all");
+    made(&directory, &manifest, entries);
+    let (in_one, directory) = unpack(archive, rules).expect("one pass takes what two take");
+    assert_eq!(in_one, manifest, "one pass makes something else");
     made(&directory, &manifest, entries);
     Some(manifest)
+}
+
+const RUN: RunId = RunId::from_bytes([7; 16]);
+
+fn go_on() -> Result<(), Error> {
+    Ok(())
+}
+
+/// In one pass.
+fn unpack(archive: &[u8], rules: &ArchiveRules) -> Result<(Manifest, MemoryDirectory), Error> {
+    let directory = MemoryDirectory::new(rules.representation);
+    let mut replacement = directory.begin(&go_on)?.expect("memory holds old and new content");
+    let manifest = ArchiveReader::open(Cursor::new(archive))?.unpack(rules, &mut *replacement, &Control::none())?;
+    replacement.commit(RUN, &go_on)?;
+    Ok((manifest, directory))
 }
 
 /// The directory holds what the manifest lists, and nothing else but the run id.

@@ -9,7 +9,9 @@ use nlxtp_host::shared_directory::BoxedDirectory;
 use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::ids::RunId;
-use rextfv_core::shared_directory::{Attributes, Content, Replacement, Representation, SharedDirectory, Sharing, View};
+use rextfv_core::shared_directory::{
+    Attributes, BegunReplacement, Content, Replacement, Representation, SharedDirectory, Sharing, View, Watch,
+};
 
 /// What is done at the moment of the failure: a crash keeps what the disk holds then.
 type AtFailure = Box<dyn FnOnce() + Send>;
@@ -66,14 +68,25 @@ impl SharedDirectory for FailingDirectory {
         self.inner.view()
     }
 
-    fn replace(&self, manifest: &Manifest) -> Result<Box<dyn Replacement<Error = Error> + '_>> {
+    fn begin(&self, watch: Watch<'_, Error>) -> Result<Option<BegunReplacement<'_, Error>>> {
         self.fuse.burn()?;
-        Ok(Box::new(FailingReplacement { inner: self.inner.replace(manifest)?, fuse: self.fuse.clone() }))
+        Ok(self.inner.begin(watch)?.map(|inner| self.failing(inner)))
+    }
+
+    fn replace(&self, manifest: &Manifest, watch: Watch<'_, Error>) -> Result<BegunReplacement<'_, Error>> {
+        self.fuse.burn()?;
+        Ok(self.failing(self.inner.replace(manifest, watch)?))
+    }
+}
+
+impl FailingDirectory {
+    fn failing<'a>(&self, inner: BegunReplacement<'a, Error>) -> BegunReplacement<'a, Error> {
+        Box::new(FailingReplacement { inner, fuse: self.fuse.clone() })
     }
 }
 
 struct FailingReplacement<'a> {
-    inner: Box<dyn Replacement<Error = Error> + 'a>,
+    inner: BegunReplacement<'a, Error>,
     fuse: Fuse,
 }
 
@@ -96,9 +109,15 @@ impl Replacement for FailingReplacement<'_> {
         self.inner.file(path, attributes, size, &mut FailingContent { inner: content, fuse: &self.fuse })
     }
 
-    fn copy(&mut self, path: &EntryPath, existing: &EntryPath, attributes: Attributes) -> Result<()> {
+    fn copy(
+        &mut self,
+        path: &EntryPath,
+        existing: &EntryPath,
+        attributes: Attributes,
+        watch: Watch<'_, Error>,
+    ) -> Result<()> {
         self.fuse.burn()?;
-        self.inner.copy(path, existing, attributes)
+        self.inner.copy(path, existing, attributes, watch)
     }
 
     fn symlink(&mut self, path: &EntryPath, target: &[u8]) -> Result<()> {
@@ -111,9 +130,9 @@ impl Replacement for FailingReplacement<'_> {
         self.inner.hard_link(path, existing)
     }
 
-    fn commit(self: Box<Self>, run: RunId) -> Result<()> {
+    fn commit(self: Box<Self>, run: RunId, watch: Watch<'_, Error>) -> Result<()> {
         self.fuse.burn()?;
-        self.inner.commit(run)
+        self.inner.commit(run, watch)
     }
 }
 
