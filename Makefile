@@ -9,7 +9,7 @@ export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
 # End-to-end tests make namespaces and devices: root runs them.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),env,sudo -E)
 
-.PHONY: help demo test build guest check unit fuzz-check e2e fuzz seeds bench
+.PHONY: help demo test build guest check unit fuzz-check e2e fuzz seeds bench header install
 
 help:
 	@echo 'make demo    see an archive go into guests, run there, and its results come back'
@@ -76,6 +76,15 @@ seeds:
 	cargo test -p rextfv-core --lib --test golden_vectors
 	cargo test -p nlxtp-guest --lib
 	cargo test -p nlxtp-host --test archive_formats --test archive_hostile --test fat_hostile --test node
+
+# The C header is made of the source of the C library, and committed.
+header: export NLXTP_WRITE_HEADER = 1
+header:
+	cargo test -p nlxtp-c --test header
+
+# The C library; takes PREFIX and DESTDIR.
+install:
+	$(MAKE) --no-print-directory -C bindings-c install
 
 # Some 15 minutes. What was measured goes into the document, which git shows then.
 bench: build

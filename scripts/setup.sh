@@ -45,6 +45,10 @@ unzip unzip
 zstd zstd
 xz xz-utils
 shellcheck shellcheck
+valgrind valgrind
+nm binutils
+pkg-config pkg-config
+cmake cmake
 '
 
 # The kernel is what libguestfs starts.
