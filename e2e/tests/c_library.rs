@@ -82,7 +82,8 @@ fn what_is_installed(installed: &Installed) {
     }
     let dynamic = run(Command::new(places::tool("objdump")).arg("-p").arg(&library), PATIENCE).success().text();
     assert!(dynamic.contains("SONAME               libnlxtp.so.0\n"), "{dynamic}");
-    for name in ["lib/libnlxtp.so.0", "lib/libnlxtp.a", "include/nlxtp.h", "include/nlxtp.hpp", "share/man/man3/nlxtp.3"]
+    for name in
+        ["lib/libnlxtp.so.0", "lib/libnlxtp.a", "include/nlxtp.h", "include/nlxtp.hpp", "share/man/man3/nlxtp.3"]
     {
         assert!(installed.path(name).is_file(), "{name}");
     }
