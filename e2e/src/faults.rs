@@ -2,22 +2,21 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-/// An archive to be uploaded. When an upload that has read all of it once, to check it, has read a
-/// part of it again, something happens.
+/// An archive to be uploaded. When an upload has seen what it is, begun anew, and read a part of it,
+/// something happens.
 pub struct FaultyArchive<F> {
     bytes: io::Cursor<Vec<u8>>,
     at: u64,
     fault: Option<F>,
-    /// Whether the last byte was read, and whether somebody has gone back since.
-    read_once: bool,
+    /// Whether somebody has gone back to the beginning.
     again: bool,
 }
 
 impl<F: FnOnce()> FaultyArchive<F> {
-    /// It happens when `part` of the archive (0 to 1) has been read for the second time.
+    /// It happens when `part` of the archive (0 to 1) has been read.
     pub fn new(archive: Vec<u8>, part: f64, fault: F) -> Self {
         let at = (archive.len() as f64 * part) as u64;
-        Self { bytes: io::Cursor::new(archive), at, fault: Some(fault), read_once: false, again: false }
+        Self { bytes: io::Cursor::new(archive), at, fault: Some(fault), again: false }
     }
 
     /// Whether it has happened.
@@ -37,15 +36,13 @@ impl<F: FnOnce()> Read for FaultyArchive<F> {
                 most = most.min(left);
             }
         }
-        let length = self.bytes.read(&mut buffer[..most])?;
-        self.read_once |= self.bytes.position() == self.bytes.get_ref().len() as u64;
-        Ok(length)
+        self.bytes.read(&mut buffer[..most])
     }
 }
 
 impl<F: FnOnce()> Seek for FaultyArchive<F> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.again |= self.read_once;
+        self.again |= self.bytes.position() > 0;
         self.bytes.seek(to)
     }
 }

@@ -1,7 +1,7 @@
 //! A block device that remembers each write and each flush, so that the states in which a loss of
 //! power could have left it can be made afterwards.
 //!
-//! QEMU's storage daemon writes the log (see [`write_log`](crate::write_log)) and shows the disk as a
+//! QEMU's storage daemon writes the log (see [`write_log`]) and shows the disk as a
 //! file, which becomes a loop device.
 
 use std::fs::{self, File};

@@ -106,14 +106,16 @@ impl Small {
 
 fn fill(mount: &Path, leave: u64) {
     let ballast = File::create(mount.join("ballast")).expect("a file");
-    // Until the sum is right: what is written needs room for itself.
-    for _ in 0..8 {
+    let mut most = u64::MAX;
+    // Until the sum is right: what is written needs room for itself, and an upload takes some meanwhile.
+    while most >= 4096 {
         let status = nix::sys::statvfs::statvfs(mount).expect("a file system");
         let free = status.blocks_free() * status.fragment_size();
         let Some(more) = free.checked_sub(leave).filter(|&more| more > 0) else { return };
+        let more = more.min(most);
         let length = ballast.metadata().expect("a file").len();
         if fallocate(&ballast, FallocateFlags::empty(), length.cast_signed(), more.cast_signed()).is_err() {
-            return;
+            most = more / 2;
         }
     }
 }
