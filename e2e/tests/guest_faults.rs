@@ -10,6 +10,9 @@ use nlxtp_e2e::process::wait_until;
 use nlxtp_e2e::{Container, places};
 use serde_json::Value;
 
+/// Why a run has stopped, where the guest itself has written so.
+const GUESTS_WORD: &str = "the guest reports that its monitor was told to stop, or was found dead";
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Quick enough that silence is noticed soon.
@@ -171,7 +174,7 @@ fn the_disk_of_a_container_fills_up() {
     assert!(wait_for_state(&target, "monitor-stopped")["reason"].to_string().contains("nothing new"));
     guest.go();
     guest.start_daemon();
-    let said = wait_for(&target, "the daemon's word", |status| status["reason"] == "the guest says so");
+    let said = wait_for(&target, "the daemon's word", |status| status["reason"] == GUESTS_WORD);
     assert_eq!(said["state"], "monitor-stopped", "{said}");
     next();
 }
@@ -250,7 +253,7 @@ fn a_script_in_a_container_destroys_its_own_status() {
         &format!("echo started >>/run/log; rm -r ../exec_status\n{WAIT_FOR_GO}\necho result >../result"),
     );
     let status = wait_for_state(&target, "monitor-stopped");
-    assert_eq!(status["reason"], "the guest says so", "{status}");
+    assert_eq!(status["reason"], GUESTS_WORD, "{status}");
     guest.go();
     wait_until("the script's end", PATIENCE, || {
         guest.container.shared_directory().join("result").exists().then_some(())
@@ -285,7 +288,7 @@ fn monitor_and_daemon_in_a_container_are_killed() {
     guest.begin(&target, "trap '' TERM\nwhile :; do sleep 0.05; done");
     guest.signal_monitor("TERM");
     let status = wait_for_state(&target, "monitor-stopped");
-    assert_eq!((&status["reason"], &status["exit_code"]), (&"the guest says so".into(), &Value::Null), "{status}");
+    assert_eq!((&status["reason"], &status["exit_code"]), (&GUESTS_WORD.into(), &Value::Null), "{status}");
     guest.does("! kill -0 $(cat /run/script.pid) 2>/dev/null");
     next();
 
@@ -293,7 +296,7 @@ fn monitor_and_daemon_in_a_container_are_killed() {
     guest.begin(&target, &format!("{WAIT_FOR_GO}\necho result >../result"));
     guest.signal_monitor("KILL");
     let status = wait_for_state(&target, "monitor-stopped");
-    assert_eq!(status["reason"], "the guest says so", "{status}");
+    assert_eq!(status["reason"], GUESTS_WORD, "{status}");
     guest.go();
     wait_until("the script's end", PATIENCE, || {
         guest.container.shared_directory().join("result").exists().then_some(())
@@ -326,7 +329,7 @@ fn monitor_and_daemon_in_a_container_are_killed() {
         }
         // What cannot be completed is closed by the daemon, not just given up by the host.
         let status = wait_for(&target, &format!("an end of round {round}"), |status| {
-            status["state"] == "finished" || status["reason"] == "the guest says so"
+            status["state"] == "finished" || status["reason"] == GUESTS_WORD
         });
         let log = guest.does("cat /run/log 2>/dev/null || :");
         assert!(log.is_empty() || log == "started\n", "round {round}: {log}");
