@@ -50,7 +50,8 @@ private:
 
 namespace detail {
 
-inline void check(nlxtp_result result, nlxtp_error *given) {
+// By reference: the call that makes the result also makes the error.
+inline void check(nlxtp_result result, nlxtp_error *const &given) {
     if (result != NLXTP_OK) {
         throw error(given);
     }
