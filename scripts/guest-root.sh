@@ -1,11 +1,13 @@
 #!/bin/sh
 # Makes the root file system that container guests are copied from: a minimal Debian.
 #
-#   scripts/guest-root.sh       prints the folder: target/guests/root-SUITE
+#   scripts/guest-root.sh                    prints the folder: target/guests/root-SUITE
+#   scripts/guest-root.sh SUITE [ARCH]       the same for another suite: root-SUITE-ARCH
 #
 # Needs root (or sudo) and debootstrap. Made once per suite and used again afterwards;
-# remove the folder to make it anew. GUEST_SUITE chooses the suite (default: that of this
-# system if it is a Debian, else bookworm); target/guests/root points to the last chosen.
+# remove the folder to make it anew. Without arguments, GUEST_SUITE chooses the suite
+# (default: that of this system if it is a Debian, else bookworm), and target/guests/root
+# points to it. ARCH is amd64, if not given, or i386.
 set -eu
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
@@ -19,36 +21,39 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 # shellcheck source=/dev/null
 default_suite=$([ -r /etc/os-release ] && . /etc/os-release && [ "${ID-}" = debian ] &&
     echo "${VERSION_CODENAME-}") || true
-suite=${GUEST_SUITE:-${default_suite:-bookworm}}
-root=$guests/root-$suite
+suite=${1:-${GUEST_SUITE:-${default_suite:-bookworm}}}
+architecture=${2:-amd64}
+root=$guests/root-$suite${1:+-$architecture}
 
-finish_if_there() {
-    if [ -e "$root/etc/nlxtp-guest-root" ]; then
-        ln -sfn "root-$suite" "$guests/root"
-        echo "$root"
-        exit 0
-    fi
+finish() {
+    [ $# -gt 0 ] || ln -sfn "root-$suite" "$guests/root"
+    echo "$root"
+    exit 0
 }
-finish_if_there
+if [ -e "$root/etc/nlxtp-guest-root" ]; then
+    finish "$@"
+fi
 
 for tool in debootstrap flock; do
     command -v "$tool" >/dev/null 2>&1 || fail "$tool is missing: run scripts/setup.sh test"
 done
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null 2>&1 || fail 'making a root file system needs root: run this as root'
-    exec sudo -- env CARGO_TARGET_DIR="${guests%/guests}" GUEST_SUITE="$suite" "$0"
+    exec sudo -- env CARGO_TARGET_DIR="${guests%/guests}" GUEST_SUITE="$suite" "$0" "$@"
 fi
 
 # One at a time; whoever waited finds the work done.
 mkdir -p "$guests"
 exec 9>"$guests/.lock"
 flock -w 600 9 || fail "somebody else has been preparing guests in $guests for ten minutes"
-finish_if_there
+if [ -e "$root/etc/nlxtp-guest-root" ]; then
+    finish "$@"
+fi
 
-# The mirror that this system's own packages of the suite come from; debootstrap's if none.
+# The mirror that this system's own packages come from, if it is a Debian; else debootstrap's.
 # shellcheck disable=SC2016 # the format's fields are for apt-get
 mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-    sed -n "s/^$suite \(http.*\)/\1/p" | head -n 1) || true
+    sed -n "s/^${default_suite:-none} \(http.*\)/\1/p" | head -n 1) || true
 
 rm -rf --one-file-system "$guests"/root.??????
 work=$(mktemp -d "$guests/root.XXXXXX")
@@ -57,7 +62,7 @@ trap 'exit 1' HUP INT TERM
 chmod 755 "$work"
 
 say "making $root with debootstrap; this takes about half a minute"
-if ! debootstrap --variant=minbase "$suite" "$work/root" ${mirror:+"$mirror"} >"$work/log" 2>&1 9>&-; then
+if ! debootstrap --variant=minbase --arch="$architecture" "$suite" "$work/root" ${mirror:+"$mirror"} >"$work/log" 2>&1 9>&-; then
     tail -n 20 "$work/log" "$work/root/debootstrap/debootstrap.log" >&2 || true
     fail "debootstrap could not make a $suite root file system${mirror:+ from $mirror}; is the mirror reachable?"
 fi
@@ -70,6 +75,5 @@ echo "$suite" >"$work/root/etc/nlxtp-guest-root"
 
 rm -rf --one-file-system "$root"
 mv "$work/root" "$root"
-ln -sfn "root-$suite" "$guests/root"
 say "ready: $root"
-echo "$root"
+finish "$@"
