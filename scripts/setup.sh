@@ -39,6 +39,9 @@ mkfs.ext4 e2fsprogs
 qemu-storage-daemon qemu-system-common
 nsenter util-linux
 setpriv util-linux
+script bsdutils
+python3 python3
+perl perl
 setfattr attr
 zip zip
 unzip unzip

@@ -241,6 +241,7 @@ fn running_guest(folder: &Path, sequence: u64) -> PathBuf {
         stderr_bytes: 0,
         truncated: Truncated::default(),
         custom: None,
+        progress: None,
     };
     fs::create_dir_all(share.join("exec_status")).expect("a directory");
     fs::write(share.join("random"), noise(700_000)).expect("a file");

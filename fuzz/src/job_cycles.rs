@@ -25,7 +25,7 @@ use rextfv_core::limits::Limits;
 use rextfv_core::liveness::LivenessRules;
 use rextfv_core::operations::Execution;
 use rextfv_core::powers::{GuestPower, PowerState};
-use rextfv_core::status::{Ending, RunState, Status, Truncated};
+use rextfv_core::status::{Ending, Progress, RunState, Status, Truncated};
 use rextfv_core::status_codec;
 use rextfv_core::status_reader::{Reading, read_status};
 use tempfile::TempDir;
@@ -225,6 +225,7 @@ impl Cycle {
             stderr_bytes: 0,
             truncated: Truncated::default(),
             custom: (number & 4 != 0).then(|| vec![number; usize::from(number) * 60]),
+            progress: Progress::new(number.into(), 255),
         };
         let mut bytes = status_codec::encode(&status).expect("it obeys the rules");
         bytes.resize(bytes.len().max(1024), 0);

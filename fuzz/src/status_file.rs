@@ -9,7 +9,7 @@ use std::time::Duration;
 use arbitrary::Unstructured;
 use rextfv_core::ids::{BootId, RunId};
 use rextfv_core::layout;
-use rextfv_core::status::{Ending, RunState, Status, Truncated};
+use rextfv_core::status::{Ending, Progress, RunState, Status, Truncated};
 use rextfv_core::status_codec::{MAX_RECORD_BYTES, decode, encode};
 use rextfv_core::status_reader::{Reading, SlotProblem, read_status};
 use sha2::{Digest, Sha256};
@@ -58,7 +58,12 @@ fn accepted(slot: &[u8], status: &Status) {
 
     // Lines of later writers are passed over: without them, it is what we write.
     let header = str::from_utf8(&slot[..header_end]).expect("a header is ASCII");
-    let known: String = header.split_inclusive('\n').take(13).collect();
+    let mut known: String = header.split_inclusive('\n').take(13).collect();
+    if let Some(progress) = status.progress {
+        let line = format!("progress: {progress}\n");
+        assert!(header.contains(&format!("\n{line}")), "a progress that is not there");
+        known.push_str(&line);
+    }
     let canonical = [known.as_bytes(), b"\n", &body[header_end..]].concat();
     let encoded = encode(status).expect("what is accepted obeys the rules");
     assert_eq!(encoded[..encoded.len() - CHECKSUM_LINE], canonical, "what is written differs from what was read");
@@ -165,5 +170,7 @@ fn any_status(source: &mut Unstructured<'_>) -> arbitrary::Result<Status> {
             long.truncate(64 << 10);
             long
         }),
+        // Taken last: what earlier inputs stand for stays as it was.
+        progress: source.arbitrary::<Option<(u64, u64)>>()?.and_then(|(done, total)| Progress::new(done, total)),
     })
 }

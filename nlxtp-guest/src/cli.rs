@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lexopt::Arg;
-use rextfv_core::status::MAX_CUSTOM_BYTES;
+use rextfv_core::status::{MAX_CUSTOM_BYTES, Progress};
 
 use crate::config::{Config, ConfigError, Loaded};
 use crate::custom::{self, RUN_VARIABLE};
@@ -27,8 +27,9 @@ Commands:
                           keep its status; returns when the script has ended. In the background,
                           returns as soon as the run is claimed
   daemon                  Notice new start scripts and call the monitor; ends on SIGTERM
-  set-status TEXT         Set the Custom Status of the run (at most 1 MiB); - reads it from
-                          standard input. For start scripts
+  set-status [--progress DONE/TOTAL] [TEXT]
+                          Set the Custom Status of the run (at most 1 MiB; - reads it from standard
+                          input), its progress, or both. For start scripts
   check-config            Print the effective configuration; exit code 1 if it has errors
 
 Options:
@@ -46,7 +47,7 @@ Called without a command as process 1, it serves as the guest's only program.
 enum Command {
     Monitor { background: bool },
     Daemon,
-    SetStatus(OsString),
+    SetStatus { text: Option<OsString>, progress: Option<Progress> },
     CheckConfig,
     Drain,
     Help,
@@ -85,7 +86,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Error> {
     let usage = |error: lexopt::Error| Error::Usage(error.to_string());
     let mut words: Vec<OsString> = Vec::new();
     let (mut dir, mut config, mut set, mut background) = (None, None, Vec::new(), false);
-    let mut asked = None;
+    let (mut asked, mut progress) = (None, None);
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
             Arg::Long("dir") => {
@@ -95,6 +96,11 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Error> {
             Arg::Long("set") => {
                 let value = parser.value().map_err(usage)?.into_string();
                 set.push(value.map_err(|_| Error::Usage("--set is no text".into()))?);
+            }
+            Arg::Long("progress") => {
+                let value = parser.value().map_err(usage)?;
+                let told = value.to_string_lossy().parse::<Progress>();
+                progress = Some(told.map_err(|error| Error::Usage(format!("--progress {value:?}: {error}")))?);
             }
             Arg::Long("background") => background = true,
             Arg::Short('h') | Arg::Long("help") => asked = Some(Command::Help),
@@ -106,10 +112,14 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Error> {
     let names: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
     let command = match (asked, names.as_slice()) {
         (Some(asked), _) => asked,
-        (None, [b"monitor"]) => Command::Monitor { background },
+        (None, [b"monitor"]) if progress.is_none() => Command::Monitor { background },
         _ if background => return Err(Error::Usage("--background belongs to monitor".into())),
+        (None, [first, ..]) if progress.is_some() && *first != b"set-status" => {
+            return Err(Error::Usage("--progress belongs to set-status".into()));
+        }
         (None, [b"daemon"]) => Command::Daemon,
-        (None, [b"set-status", _]) => Command::SetStatus(words[1].clone()),
+        (None, [b"set-status", _]) => Command::SetStatus { text: Some(words[1].clone()), progress },
+        (None, [b"set-status"]) if progress.is_some() => Command::SetStatus { text: None, progress },
         (None, [b"set-status", ..]) => return Err(Error::Usage("set-status takes one TEXT (quote it), or -".into())),
         (None, [b"check-config"]) => Command::CheckConfig,
         (None, [b"drain"]) => Command::Drain,
@@ -127,7 +137,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     match &arguments.command {
         Command::Monitor { background } => monitor::run(&warned(configuration()?), *background)?,
         Command::Daemon => daemon::run(&warned(configuration()?))?,
-        Command::SetStatus(text) => {
+        Command::SetStatus { text, progress } => {
             // A start script's call finds the directory in its environment and needs no file.
             let dir = match (&arguments.dir, env::var_os("nlxtp_dir")) {
                 (Some(dir), _) => dir.clone(),
@@ -135,7 +145,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
                 (None, _) => configuration()?.config.dir,
             };
             let caller = env::var(RUN_VARIABLE).ok();
-            custom::set(&dir, &status_text(text)?, caller.as_deref())?;
+            let text = text.as_ref().map(status_text).transpose()?;
+            custom::set(&dir, text.as_deref(), *progress, caller.as_deref())?;
         }
         Command::CheckConfig => {
             let loaded = configuration()?;
@@ -202,16 +213,28 @@ mod tests {
     fn commands_are_understood() {
         assert_eq!(parsed(&["monitor", "--background"]), Ok(Command::Monitor { background: true }));
         assert_eq!(parsed(&["--dir", "/x", "daemon"]), Ok(Command::Daemon));
-        assert_eq!(parsed(&["set-status", "-"]), Ok(Command::SetStatus("-".into())));
-        assert_eq!(parsed(&["set-status", "--", "--dir"]), Ok(Command::SetStatus("--dir".into())));
+        let set = |text: Option<&str>, progress| Ok(Command::SetStatus { text: text.map(Into::into), progress });
+        assert_eq!(parsed(&["set-status", "-"]), set(Some("-"), None));
+        assert_eq!(parsed(&["set-status", "--", "--dir"]), set(Some("--dir"), None));
+        assert_eq!(parsed(&["set-status", "--progress", "3/10"]), set(None, Progress::new(3, 10)));
+        assert_eq!(parsed(&["set-status", "--progress=3/10", "x"]), set(Some("x"), Progress::new(3, 10)));
         assert_eq!(parsed(&["monitor", "--help"]), Ok(Command::Help));
     }
 
     #[test]
     fn wrong_usage_is_refused() {
-        for words in
-            [&[][..], &["run"], &["daemon", "--background"], &["set-status"], &["set-status", "a", "b"], &["--dir"]]
-        {
+        for words in [
+            &[][..],
+            &["run"],
+            &["daemon", "--background"],
+            &["daemon", "--progress", "1/2"],
+            &["monitor", "--progress", "1/2"],
+            &["set-status"],
+            &["set-status", "--progress", "2/1"],
+            &["set-status", "--progress", "half"],
+            &["set-status", "a", "b"],
+            &["--dir"],
+        ] {
             assert!(parsed(words).unwrap_err().contains("--help"), "{words:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! The Custom Status: how the script sets it and how the monitor takes it in.
+//! The Custom Status and the progress: how the script sets them and how the monitor takes them in.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use rextfv_core::layout;
-use rextfv_core::status::MAX_CUSTOM_BYTES;
+use rextfv_core::status::{MAX_CUSTOM_BYTES, Progress};
 
 use crate::claim::read_run_id;
 use crate::directory::{Directory, base_name};
@@ -17,13 +17,21 @@ use crate::error::{Doing, Error};
 /// Environment variable that tells a start script's own calls which run they belong to.
 pub const RUN_VARIABLE: &str = "nlxtp_run";
 
-/// Sets the Custom Status of the run in the shared directory. Whoever reads it meanwhile reads the
-/// old one or the new one.
+/// Longer than any progress.
+const MAX_PROGRESS_BYTES: u64 = 64;
+
+/// Sets Custom Status or progress of the run in the shared directory, or both. Whoever reads one of
+/// them meanwhile reads the old one or the new one.
 ///
 /// # Errors
-/// It is longer than 1 MiB, there is no run, or the system refuses.
-pub fn set(shared: &Path, text: &[u8], caller_run: Option<&str>) -> Result<(), Error> {
-    if text.len() > MAX_CUSTOM_BYTES {
+/// The text is longer than 1 MiB, there is no run, or the system refuses.
+pub fn set(
+    shared: &Path,
+    text: Option<&[u8]>,
+    progress: Option<Progress>,
+    caller_run: Option<&str>,
+) -> Result<(), Error> {
+    if text.is_some_and(|text| text.len() > MAX_CUSTOM_BYTES) {
         let message = format!("the custom status is longer than the {MAX_CUSTOM_BYTES} bytes (1 MiB) that are allowed");
         return Err(Error::Refused(message));
     }
@@ -37,42 +45,67 @@ pub fn set(shared: &Path, text: &[u8], caller_run: Option<&str>) -> Result<(), E
     let status = directory
         .open_beneath(layout::STATUS_DIRECTORY)
         .doing(|| format!("open {shown}/{} (has a run been started?)", layout::STATUS_DIRECTORY))?;
-    let temporary = format!("custom.new.{}", std::process::id());
-    let write = || -> io::Result<()> {
-        status.remove_file(&temporary)?;
-        status.create_file(&temporary)?.write_all(text)?;
-        status.rename(&temporary, base_name(layout::CUSTOM))
-    };
-    write()
-        .inspect_err(|_| {
-            let _ = status.remove_file(&temporary);
-        })
-        .doing(|| format!("write {shown}/{}", layout::CUSTOM))
+    // The progress first: the monitor then takes both into one record.
+    let line = progress.map(|progress| format!("{progress}\n"));
+    let files = [(layout::PROGRESS, line.as_deref().map(str::as_bytes)), (layout::CUSTOM, text)];
+    for (path, content) in files {
+        if let Some(content) = content {
+            replace(&status, base_name(path), content).doing(|| format!("write {shown}/{path}"))?;
+        }
+    }
+    Ok(())
 }
 
-/// The Custom Status as it stands in the file.
+/// Writes a file under another name and renames it.
+fn replace(status: &Directory, name: &str, content: &[u8]) -> io::Result<()> {
+    let temporary = format!("{name}.new.{}", std::process::id());
+    let write = || -> io::Result<()> {
+        status.remove_file(&temporary)?;
+        status.create_file(&temporary)?.write_all(content)?;
+        status.rename(&temporary, name)
+    };
+    write().inspect_err(|_| {
+        let _ = status.remove_file(&temporary);
+    })
+}
+
+/// The Custom Status and the progress as they stand in their files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Custom {
-    /// At most [`MAX_CUSTOM_BYTES`] of it; `None` where there is no such file.
+    /// At most [`MAX_CUSTOM_BYTES`] of the Custom Status; `None` where there is no such file.
     pub text: Option<Vec<u8>>,
     /// It is longer.
     pub cut: bool,
+    /// The progress; `None` where there is no such file.
+    pub progress: Option<Progress>,
 }
 
-/// Reads the Custom Status.
+/// Reads the Custom Status and the progress. A file that tells no progress, for example because it is
+/// just being written, leaves it as it was.
 ///
 /// # Errors
 /// The system's.
-pub fn read(status: &Directory) -> io::Result<Custom> {
-    let Some(file) = status.read_file(base_name(layout::CUSTOM))? else { return Ok(Custom::default()) };
+pub fn read(status: &Directory, before: Option<Progress>) -> io::Result<Custom> {
+    let progress = read_progress(status, before)?;
+    let Some(file) = status.read_file(base_name(layout::CUSTOM))? else {
+        return Ok(Custom { progress, ..Custom::default() });
+    };
     let mut text = Vec::new();
     file.take(MAX_CUSTOM_BYTES as u64 + 1).read_to_end(&mut text)?;
     let cut = text.len() > MAX_CUSTOM_BYTES;
     text.truncate(MAX_CUSTOM_BYTES);
-    Ok(Custom { text: Some(text), cut })
+    Ok(Custom { text: Some(text), cut, progress })
 }
 
-/// Tells when the Custom Status may have changed.
+fn read_progress(status: &Directory, before: Option<Progress>) -> io::Result<Option<Progress>> {
+    let Some(file) = status.read_file(base_name(layout::PROGRESS))? else { return Ok(None) };
+    let mut text = Vec::new();
+    file.take(MAX_PROGRESS_BYTES).read_to_end(&mut text)?;
+    let told = str::from_utf8(&text).ok().and_then(|text| text.trim_ascii().parse().ok());
+    Ok(told.or(before))
+}
+
+/// Tells when the Custom Status or the progress may have changed.
 pub struct Watch(Inotify);
 
 impl Watch {
@@ -86,13 +119,14 @@ impl Watch {
         Ok(Self(inotify))
     }
 
-    /// Whether the Custom Status may have changed since the last call.
+    /// Whether one of them may have changed since the last call.
     pub fn changed(&self) -> bool {
         let mut changed = false;
         while let Ok(events) = self.0.read_events() {
             changed |= events.iter().any(|event| {
+                let names = [layout::CUSTOM, layout::PROGRESS].map(base_name);
                 event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
-                    || event.name.as_ref().is_some_and(|name| name == base_name(layout::CUSTOM))
+                    || event.name.as_ref().is_some_and(|name| names.iter().any(|ours| name == ours))
             });
         }
         changed
@@ -113,15 +147,35 @@ mod tests {
     #[test]
     fn what_is_set_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(set(dir.path(), b"x", None).is_err(), "no run, no status");
+        assert!(set(dir.path(), Some(b"x"), None, None).is_err(), "no run, no status");
         fs::create_dir(dir.path().join("exec_status")).unwrap();
         let status = Directory::open(&dir.path().join("exec_status")).unwrap();
-        assert_eq!(read(&status).unwrap(), Custom::default());
+        assert_eq!(read(&status, None).unwrap(), Custom::default());
         for text in [&b"one"[..], b"", b"\xff\0\n"] {
-            set(dir.path(), text, None).unwrap();
-            assert_eq!(read(&status).unwrap(), Custom { text: Some(text.to_vec()), cut: false });
+            set(dir.path(), Some(text), None, None).unwrap();
+            assert_eq!(read(&status, None).unwrap(), Custom { text: Some(text.to_vec()), cut: false, progress: None });
         }
         assert_eq!(status.names().unwrap(), ["custom"], "no temporary file is left");
+    }
+
+    #[test]
+    fn progress_is_taken_from_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("exec_status")).unwrap();
+        let status = Directory::open(&dir.path().join("exec_status")).unwrap();
+        let file = dir.path().join("exec_status/progress");
+        let third = Progress::new(1, 3);
+        set(dir.path(), None, third, None).unwrap();
+        assert_eq!(read(&status, None).unwrap(), Custom { text: None, cut: false, progress: third });
+        set(dir.path(), Some(b"more"), Progress::new(2, 3), None).unwrap();
+        let both = Custom { text: Some(b"more".to_vec()), cut: false, progress: Progress::new(2, 3) };
+        assert_eq!(read(&status, None).unwrap(), both);
+        for (text, told) in [("3/3", Progress::new(3, 3)), ("", third), ("4/3\n", third), (&"1".repeat(70), third)] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(read(&status, third).unwrap().progress, told, "{text:?}");
+        }
+        fs::remove_file(&file).unwrap();
+        assert_eq!(read(&status, third).unwrap().progress, None);
     }
 
     #[test]
@@ -130,13 +184,13 @@ mod tests {
         fs::create_dir(dir.path().join("exec_status")).unwrap();
         let status = Directory::open(&dir.path().join("exec_status")).unwrap();
         let mut text = vec![b'x'; MAX_CUSTOM_BYTES];
-        set(dir.path(), &text, None).unwrap();
-        assert_eq!(read(&status).unwrap(), Custom { text: Some(text.clone()), cut: false });
+        set(dir.path(), Some(&text), None, None).unwrap();
+        assert_eq!(read(&status, None).unwrap(), Custom { text: Some(text.clone()), cut: false, progress: None });
         text.push(b'x');
-        assert!(set(dir.path(), &text, None).unwrap_err().to_string().contains("1048576 bytes"));
+        assert!(set(dir.path(), Some(&text), None, None).unwrap_err().to_string().contains("1048576 bytes"));
         fs::write(dir.path().join("exec_status/custom"), &text).unwrap();
         text.pop();
-        assert_eq!(read(&status).unwrap(), Custom { text: Some(text), cut: true });
+        assert_eq!(read(&status, None).unwrap(), Custom { text: Some(text), cut: true, progress: None });
     }
 
     #[test]
@@ -145,9 +199,9 @@ mod tests {
         let run = "00112233445566778899aabbccddeeff";
         fs::create_dir(dir.path().join("exec_status")).unwrap();
         fs::write(dir.path().join("nlxtp_run_id"), format!("{run}\n")).unwrap();
-        set(dir.path(), b"x", Some(run)).unwrap();
-        set(dir.path(), b"x", None).unwrap();
-        assert!(set(dir.path(), b"x", Some("")).is_err());
+        set(dir.path(), Some(b"x"), None, Some(run)).unwrap();
+        set(dir.path(), Some(b"x"), None, None).unwrap();
+        assert!(set(dir.path(), Some(b"x"), None, Some("")).is_err());
     }
 
     #[test]
@@ -155,6 +209,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("secret"), "secret").unwrap();
         std::os::unix::fs::symlink("secret", dir.path().join("custom")).unwrap();
-        assert!(read(&Directory::open(dir.path()).unwrap()).is_err());
+        assert!(read(&Directory::open(dir.path()).unwrap(), None).is_err());
     }
 }

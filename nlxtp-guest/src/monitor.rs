@@ -209,7 +209,7 @@ impl Run<'_> {
     /// Takes the Custom Status in; tells whether it is another than before.
     fn read_custom(&mut self) -> bool {
         self.custom_due = false;
-        match custom::read(&self.claim.status) {
+        match custom::read(&self.claim.status, self.custom.progress) {
             Ok(custom) => {
                 let changed = custom != self.custom;
                 self.custom = custom;
@@ -217,7 +217,7 @@ impl Run<'_> {
                 changed
             }
             Err(error) => {
-                note(format_args!("cannot read exec_status/custom: {error}"));
+                note(format_args!("cannot read the Custom Status: {error}"));
                 false
             }
         }
@@ -237,6 +237,7 @@ impl Run<'_> {
                 custom: self.custom.cut,
             },
             custom: self.custom.text.as_deref(),
+            progress: self.custom.progress,
         };
         let written = survive(self.writer.commit(&self.claim.status, snapshot).doing(|| "write the status"));
         self.last_record = Instant::now();

@@ -128,6 +128,7 @@ fn snapshot(last: &Status, state: RunState) -> Snapshot<'_> {
         stderr_bytes: last.stderr_bytes,
         truncated: last.truncated,
         custom: last.custom.as_deref(),
+        progress: last.progress,
     }
 }
 
@@ -145,5 +146,6 @@ fn never_started(config: &Config) -> Status {
         stderr_bytes: 0,
         truncated: Truncated::default(),
         custom: None,
+        progress: None,
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::sys::stat::fstat;
 use rextfv_core::ids::{BootId, RunId};
 use rextfv_core::layout::STATUS_SLOTS;
-use rextfv_core::status::{Ending, RunState, Status, Truncated};
+use rextfv_core::status::{Ending, Progress, RunState, Status, Truncated};
 use rextfv_core::status_codec::{self, MAX_RECORD_BYTES};
 
 use crate::directory::{Directory, base_name, same_file};
@@ -42,6 +42,8 @@ pub struct Snapshot<'a> {
     pub truncated: Truncated,
     /// The Custom Status.
     pub custom: Option<&'a [u8]>,
+    /// The progress.
+    pub progress: Option<Progress>,
 }
 
 struct Slot {
@@ -136,6 +138,7 @@ impl StatusWriter {
             stderr_bytes: snapshot.stderr_bytes,
             truncated: snapshot.truncated,
             custom: snapshot.custom.map(<[u8]>::to_vec),
+            progress: snapshot.progress,
         };
         let index = usize::from(sequence % 2 == 1);
         if self.slots[index].as_ref().is_some_and(|slot| !is_in_place(status, index, &slot.file)) {
@@ -253,6 +256,7 @@ mod tests {
         stderr_bytes: 0,
         truncated: Truncated { stdout: false, stderr: false, custom: false },
         custom: None,
+        progress: None,
     };
 
     fn writer(dir: &tempfile::TempDir) -> (Directory, StatusWriter) {

@@ -61,7 +61,9 @@ fn usage_is_exit_code_2() {
         assert_eq!(output.status.code(), Some(2), "{words:?}");
         assert!(text(&output.stderr).contains("--help"));
     }
-    assert!(text(&program().arg("--help").output().unwrap().stdout).contains("set-status TEXT"));
+    assert!(
+        text(&program().arg("--help").output().unwrap().stdout).contains("set-status [--progress DONE/TOTAL] [TEXT]")
+    );
     assert!(text(&program().arg("--version").output().unwrap().stdout).starts_with("nlxtp-guest 0"));
 }
 

@@ -192,6 +192,7 @@ fn leave_run(share: &Share, state: RunState, ended: Option<Ending>, boot: Option
         stderr_bytes: 0,
         truncated: Truncated::default(),
         custom: Some(b"so far"),
+        progress: None,
     };
     writer.commit(&status, snapshot).unwrap();
     fs::write(share.at("exec_status/running"), "1").unwrap();

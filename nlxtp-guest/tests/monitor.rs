@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{RUN, Share, WAIT_FOR_GO, lives, record_in, wait_until, write_script};
 use nix::sys::signal::Signal;
-use rextfv_core::status::{Ending, MAX_CUSTOM_BYTES, RunState, Truncated};
+use rextfv_core::status::{Ending, MAX_CUSTOM_BYTES, Progress, RunState, Truncated};
 use rextfv_core::tomato;
 
 #[test]
@@ -44,6 +44,49 @@ fn a_run_from_claim_to_done() {
     assert_eq!(share.read("exec_status/done"), "");
     assert!(!share.has("exec_status/running"));
     assert_eq!(share.read("result"), "result\n");
+}
+
+#[test]
+fn progress_is_told_by_the_program_and_by_a_file() {
+    let share = Share::with_script(&format!(
+        "#!/bin/sh\n\"$nlxtp_guest\" set-status --progress 1/3 first\n{WAIT_FOR_GO}\n\
+         echo 2/3 > \"$nlxtp_dir/exec_status/progress\"\n\
+         until [ -e \"$archive_dir/on\" ]; do sleep 0.02; done\n: > progress\n"
+    ));
+    let mut monitor = share.spawn(&["monitor", "--set", "nlxtp_mon_check_interval=0.2"]);
+    let status = share.wait_for_record(|status| status.progress.is_some() && status.custom.is_some());
+    assert_eq!((status.progress, status.custom.as_deref()), (Progress::new(1, 3), Some(&b"first"[..])));
+    share.go();
+    share.wait_for_record(|status| status.progress == Progress::new(2, 3));
+    fs::write(share.at("on"), "").unwrap();
+    assert_eq!(monitor.wait_for_end(), 0);
+    let status = share.record().unwrap();
+    assert_eq!((status.done, status.progress), (true, Progress::new(2, 3)), "an empty file says nothing new");
+}
+
+/// What `README.md` tells people to write.
+#[test]
+#[ignore = "needs python3 and perl; `make test` runs it"]
+fn one_liners_in_other_languages() {
+    let shell =
+        "echo 1/4 > \"$nlxtp_dir/exec_status/progress\"; printf %s 'from sh' > \"$nlxtp_dir/exec_status/custom\"\n";
+    let python = "import os; open(os.environ['nlxtp_dir'] + '/exec_status/progress', 'w').write('2/4')\n\
+                  open(os.environ['nlxtp_dir'] + '/exec_status/custom', 'w').write('from python')\n";
+    let perl = "open(F, '>', \"$ENV{nlxtp_dir}/exec_status/progress\"); print F '3/4'; close F;\n\
+                open(F, '>', \"$ENV{nlxtp_dir}/exec_status/custom\"); print F 'from perl'; close F;\n";
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for (language, interpreter, script, done) in
+        [("sh", "/bin/sh", shell, 1), ("python", "/usr/bin/env python3", python, 2), ("perl", "/usr/bin/perl", perl, 3)]
+    {
+        assert!(readme.contains(script.lines().next().unwrap()), "{language}");
+        let share = Share::new();
+        fs::write(share.at("nlxtp_run_id"), format!("{RUN}\n")).unwrap();
+        write_script(&share.at("auto_exec.x"), &format!("#!{interpreter}\n{script}"));
+        share.monitor(&[]);
+        let status = share.record().unwrap();
+        let custom = format!("from {language}").into_bytes();
+        assert_eq!((status.progress, status.custom), (Progress::new(done, 4), Some(custom)));
+    }
 }
 
 #[test]

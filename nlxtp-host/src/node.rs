@@ -346,6 +346,7 @@ impl Node {
                 report.stderr_bytes = Some(status.stderr_bytes);
                 report.truncated = status.truncated;
                 report.custom = status.custom;
+                report.progress = status.progress;
                 report.timed_out = status.state == RunState::TimedOut;
                 match status.ended {
                     Some(Ending::Exit(code)) => report.exit_code = Some(code),
@@ -446,6 +447,7 @@ fn blank_report(state: State, run_id: Option<RunId>) -> StatusReport {
         reason: None,
         dialect: None,
         custom: None,
+        progress: None,
         exit_code: None,
         signal: None,
         timed_out: false,

@@ -4,6 +4,7 @@
 
 use rextfv_core::liveness::State;
 use rextfv_core::operations::{Dialect, StatusReport};
+use rextfv_core::status::Progress;
 use serde::Serialize;
 
 /// What is serialised of a [`StatusReport`]; `docs/command.md` describes the object ("JSON").
@@ -15,6 +16,7 @@ pub struct StatusJson {
     custom: Option<String>,
     /// The Custom Status is not UTF-8, and `custom` has U+FFFD for what is not.
     custom_lossy: bool,
+    progress: Option<Progress>,
     exit_code: Option<u8>,
     signal: Option<u8>,
     timed_out: bool,
@@ -37,6 +39,7 @@ impl From<&StatusReport> for StatusJson {
             running: report.running(),
             custom: custom.map(|custom| String::from_utf8_lossy(custom).into_owned()),
             custom_lossy: custom.is_some_and(|custom| str::from_utf8(custom).is_err()),
+            progress: report.progress,
             exit_code: report.exit_code,
             signal: report.signal,
             timed_out: report.timed_out,

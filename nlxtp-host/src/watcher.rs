@@ -308,7 +308,8 @@ fn digest(hasher: &RandomState, status: &Result<StatusReport>) -> u64 {
         Ok(report) => {
             let StatusReport { state, reason, dialect, custom, exit_code, signal, timed_out, .. } = report;
             (0u8, state, dialect, custom, exit_code, signal, timed_out).hash(&mut hasher);
-            (report.run_id, report.stdout_bytes, report.stderr_bytes, report.truncated).hash(&mut hasher);
+            (report.run_id, report.progress, report.stdout_bytes, report.stderr_bytes, report.truncated)
+                .hash(&mut hasher);
             if matches!(state, State::NotStarted | State::Unreadable) {
                 reason.hash(&mut hasher);
             }

@@ -328,6 +328,7 @@ fn the_status_is_read_in_every_moment_of_a_run(store: &dyn Store) {
         stderr_bytes: 0,
         truncated: Truncated::default(),
         custom: Some(vec![b'c'; 200_000]),
+        progress: None,
     };
     store.guest_writes("exec_status/stdout", b"abc");
     assert_eq!(reading().reading, Reading::Claimed);

@@ -7,16 +7,17 @@ use std::fs;
 
 use cli_support::{KINDS, Kind, Place, Target, finished, keys, running, tar_gz, unpack};
 use rextfv_core::ids::BootId;
-use rextfv_core::status::{Ending, RunState, Status, Truncated};
+use rextfv_core::status::{Ending, Progress, RunState, Status, Truncated};
 use serde_json::{Value, json};
 
-const STATUS_KEYS: [&str; 16] = [
+const STATUS_KEYS: [&str; 17] = [
     "attempts",
     "custom",
     "custom_lossy",
     "dialect",
     "done",
     "exit_code",
+    "progress",
     "reason",
     "run_id",
     "running",
@@ -52,22 +53,25 @@ fn upload_run_and_download() {
 fn cycle(place: &Place, target: &Target<'_>) {
     let run = target.upload_something();
     let nothing = json!({
-        "state": "not-started", "done": false, "running": false, "custom": null, "custom_lossy": false,
+        "state": "not-started", "done": false, "running": false, "custom": null, "custom_lossy": false, "progress": null,
         "exit_code": null, "signal": null, "sequence": null, "run_id": run, "stdout_bytes": null,
         "stderr_bytes": null, "truncated": [], "dialect": null, "reason": null, "attempts": 1,
     });
     has(&target.status(&[]), &nothing);
 
     target.guest_writes(&[("stdout", b"hello\n"), ("stderr", b"")]);
-    let mut record = Status { custom: Some(b"stage 1".into()), ..running(&run, 1) };
+    let progress = Progress::new(3, 10);
+    let mut record = Status { custom: Some(b"stage 1".into()), progress, ..running(&run, 1) };
     target.guest_reports(&record);
     let under_way = json!({
         "state": "running", "done": false, "running": true, "custom": "stage 1", "exit_code": null,
+        "progress": { "done": 3, "total": 10 },
         "sequence": 1, "run_id": run, "stdout_bytes": 0, "stderr_bytes": 0, "dialect": "nlxtp",
     });
     has(&target.status(&[]), &under_way);
     let text = target.call("status", &[]).expect(0);
-    assert!(text.text().starts_with("state:     running\ncustom:    stage 1\n"), "{text:?}");
+    let expected = "state:     running\ncustom:    stage 1\nprogress:  [######..............]  30 %, 3/10\n";
+    assert!(text.text().starts_with(expected), "{text:?}");
 
     record = Status {
         stdout_bytes: 6,

@@ -5,7 +5,7 @@ mod cli_support;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use cli_support::{Finished, KINDS, Kind, Place, finished, running, tar_gz};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rextfv_core::ids::BootId;
-use rextfv_core::status::{Ending, RunState, Status};
+use rextfv_core::status::{Ending, Progress, RunState, Status};
 
 fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
@@ -54,6 +54,27 @@ fn the_exit_code_tells_how_it_ended() {
         }
         let text = target.call("wait", &[]).expect(0);
         assert!(text.text().contains("script:    exit code 0"), "{text:?}");
+    }
+}
+
+#[test]
+fn a_terminal_shows_progress_and_the_end_of_the_output() {
+    for kind in KINDS {
+        let place = Place::new();
+        let target = place.target(kind, "target");
+        let run = target.upload_something();
+        let output = "first\nsecond \u{1b}[31m\nnot on the disk yet";
+        target.guest_writes(&[("stdout", output.as_bytes())]);
+        let stdout_bytes = output.find("not").unwrap() as u64;
+        target.guest_reports(&Status { progress: Progress::new(7, 10), stdout_bytes, ..running(&run, 1) });
+        // `script` gives it a terminal.
+        let command =
+            format!("{} wait {} --timeout 3s --no-memory", env!("CARGO_BIN_EXE_nlxtp"), target.path().display());
+        let shown = Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.contains("[##############......]  70 %, 7/10"), "{shown:?}");
+        assert!(shown.contains("  first") && shown.contains("  second \\u{1b}[31m"), "{shown:?}");
+        assert!(!shown.contains("not on the disk yet"), "{shown:?}");
     }
 }
 
@@ -242,7 +263,7 @@ fn a_cancelled_upload_has_changed_nothing() {
     let before = place.snapshot();
     // It waits for an archive that never comes.
     let mut command = place.command(&["upload", "target", "-"]);
-    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     until_it_takes_signals(&child);
     signal(&child, Signal::SIGTERM);
     // Its standard input is still open: `wait` alone would close it.

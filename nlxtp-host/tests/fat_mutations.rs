@@ -59,6 +59,7 @@ fn content_of_a_run() -> Tree {
         stderr_bytes: 0,
         truncated: Truncated::default(),
         custom: Some(b"half of it".to_vec()),
+        progress: None,
     };
     let mut tree = Tree::new();
     let mut add = |path: &str, content: Vec<u8>| drop(tree.insert(path.to_owned(), Some(content)));

@@ -55,6 +55,7 @@ fn record(sequence: u64, custom_bytes: usize) -> Vec<u8> {
         stderr_bytes: 0,
         truncated: Truncated::default(),
         custom: Some(vec![b'c'; custom_bytes]),
+        progress: None,
     };
     status_codec::encode(&status).unwrap()
 }

@@ -58,6 +58,7 @@ fn status(sequence: u64) -> Status {
         stderr_bytes: 0,
         truncated: Truncated::default(),
         custom: None,
+        progress: None,
     }
 }
 

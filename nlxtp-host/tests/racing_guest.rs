@@ -125,6 +125,7 @@ fn any_output(dialect: Dialect) -> StatusReport {
         reason: None,
         dialect: Some(dialect),
         custom: None,
+        progress: None,
         exit_code: None,
         signal: None,
         timed_out: false,

@@ -46,6 +46,7 @@ fn status(run: Option<RunId>, sequence: u64) -> Status {
         stderr_bytes: 0,
         truncated: Truncated::default(),
         custom: None,
+        progress: None,
     }
 }
 

@@ -21,6 +21,10 @@ pub const STDERR: &str = "exec_status/stderr";
 /// The Custom Status as the script writes it; the monitor takes it from here into the status.
 pub const CUSTOM: &str = "exec_status/custom";
 
+/// The progress as the script writes it, `3/10` and a newline; the monitor takes it from here into the
+/// status.
+pub const PROGRESS: &str = "exec_status/progress";
+
 /// The run id that the host writes with each upload: 32 hexadecimal digits and a newline.
 pub const RUN_ID: &str = "nlxtp_run_id";
 

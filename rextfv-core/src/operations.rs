@@ -8,7 +8,7 @@ use crate::ids::RunId;
 use crate::listing::Listing;
 use crate::liveness::State;
 use crate::shared_directory::{LeftOut, LeftOutReason};
-use crate::status::Truncated;
+use crate::status::{Progress, Truncated};
 
 /// A node that is controlled through RexTFV.
 pub trait Rextfv {
@@ -96,6 +96,8 @@ pub struct StatusReport {
     pub dialect: Option<Dialect>,
     /// The Custom Status.
     pub custom: Option<Vec<u8>>,
+    /// How far the start script says that it is.
+    pub progress: Option<Progress>,
     /// The start script's exit code, if it has ended by itself.
     pub exit_code: Option<u8>,
     /// The signal that ended it.

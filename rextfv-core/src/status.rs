@@ -1,6 +1,8 @@
 //! What a status file says (paper, section 3.2.3).
 
 use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
 use core::time::Duration;
 
 use crate::ids::{BootId, RunId};
@@ -83,6 +85,57 @@ impl Truncated {
     }
 }
 
+/// How far a start script says that it is: so many of so many steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Progress {
+    /// Steps done, at most [`total`](Self::total).
+    pub done: u64,
+    /// Steps in all, at least 1.
+    pub total: u64,
+}
+
+impl Progress {
+    /// So many of so many steps; `None` if there are no steps, or more done than there are.
+    pub const fn new(done: u64, total: u64) -> Option<Self> {
+        if total == 0 || done > total { None } else { Some(Self { done, total }) }
+    }
+
+    /// Per cent done, rounded down.
+    pub fn percent(self) -> u8 {
+        let percent = u128::from(self.done) * 100 / u128::from(self.total.max(1));
+        u8::try_from(percent).unwrap_or(100)
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.done, self.total)
+    }
+}
+
+/// A text that is no progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("progress is DONE/TOTAL, two whole numbers such as 3/10, TOTAL at least 1 and DONE not more")]
+pub struct InvalidProgress;
+
+/// As a record has it: `3/10`, decimal numbers without sign and without leading zeros.
+impl FromStr for Progress {
+    type Err = InvalidProgress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidProgress> {
+        let (done, total) = text.split_once('/').ok_or(InvalidProgress)?;
+        let (done, total) = (decimal(done).ok_or(InvalidProgress)?, decimal(total).ok_or(InvalidProgress)?);
+        Self::new(done, total).ok_or(InvalidProgress)
+    }
+}
+
+/// A decimal number without sign and without leading zeros.
+pub(crate) fn decimal(value: &str) -> Option<u64> {
+    let canonical = value.bytes().all(|b| b.is_ascii_digit()) && (value == "0" || !value.starts_with('0'));
+    if canonical { value.parse().ok() } else { None }
+}
+
 /// One decoded status record, as the guest wrote it.
 ///
 /// It passed the checksum and every rule of the format, but a guest can still lie in it.
@@ -114,6 +167,8 @@ pub struct Status {
     pub truncated: Truncated,
     /// The Custom Status, at most [`MAX_CUSTOM_BYTES`]; `None` where none was set.
     pub custom: Option<Vec<u8>>,
+    /// How far the start script says that it is; `None` where it says nothing.
+    pub progress: Option<Progress>,
 }
 
 /// A [`Status`] whose parts contradict each other or leave their ranges.
@@ -138,6 +193,9 @@ pub enum StatusRule {
     /// The Custom Status is longer than [`MAX_CUSTOM_BYTES`].
     #[error("the custom status is longer than 1 MiB")]
     CustomTooLong,
+    /// More steps are done than there are, or there are none.
+    #[error("the progress has more steps done than there are, or none at all")]
+    Progress,
 }
 
 impl Status {
@@ -164,6 +222,9 @@ impl Status {
         }
         if self.custom.as_ref().is_some_and(|custom| custom.len() > MAX_CUSTOM_BYTES) {
             return Err(StatusRule::CustomTooLong);
+        }
+        if self.progress.is_some_and(|progress| Progress::new(progress.done, progress.total).is_none()) {
+            return Err(StatusRule::Progress);
         }
         Ok(())
     }

@@ -13,10 +13,13 @@ use core::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::ids::{RunId, hex_value};
-use crate::status::{Ending, MAX_CUSTOM_BYTES, RunState, Status, StatusRule, Truncated};
+use crate::status::{Ending, MAX_CUSTOM_BYTES, Progress, RunState, Status, StatusRule, Truncated, decimal};
 
 /// First line of every record, without its newline: the format and its version.
 pub const FIRST_LINE: &str = "nlxtp-status 1";
+
+/// Name of the line that tells the progress, which may follow those that are always there.
+const PROGRESS: &str = "progress";
 
 /// What the first line of any version begins with.
 const MAGIC: &[u8] = b"nlxtp-status ";
@@ -95,6 +98,7 @@ pub fn encode(status: &Status) -> Result<Vec<u8>, StatusRule> {
          stderr-bytes: {}\n\
          truncated: {}\n\
          custom-bytes: {}\n\
+         {}\
          \n",
         or_dash(status.run),
         status.sequence,
@@ -108,6 +112,7 @@ pub fn encode(status: &Status) -> Result<Vec<u8>, StatusRule> {
         status.stderr_bytes,
         truncated_text(status.truncated),
         or_dash(custom.map(<[u8]>::len)),
+        status.progress.map_or_else(String::new, |progress| format!("{PROGRESS}: {progress}\n")),
     );
     record.extend_from_slice(header.as_bytes());
     record.extend_from_slice(custom.unwrap_or_default());
@@ -169,9 +174,10 @@ impl Header {
             stderr_bytes: fields.required("stderr-bytes", decimal)?,
             truncated: fields.required("truncated", truncated)?,
             custom: None,
+            progress: None,
         };
         let custom_bytes = fields.optional("custom-bytes", custom_len)?;
-        fields.ignore_extra_lines()?;
+        let status = Status { progress: fields.extra_lines()?, ..status };
         Ok(Self { status, bytes, custom_bytes })
     }
 
@@ -272,16 +278,21 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Later writers may add lines; a reader of version 1 passes over them.
-    fn ignore_extra_lines(self) -> Result<(), StatusDamage> {
-        let well_formed = |line: &str| {
-            line.is_empty()
-                || line.split_once(": ").is_some_and(|(name, _)| {
-                    !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-                })
+    /// Takes the progress from the lines that may follow. All others are a later writer's, and so is a
+    /// progress of another form: a reader of version 1 passes over them.
+    fn extra_lines(self) -> Result<Option<Progress>, StatusDamage> {
+        let is_name = |name: &str| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
-        let mut lines = self.lines;
-        if lines.all(well_formed) { Ok(()) } else { Err(StatusDamage::ExtraLine) }
+        let mut progress = None;
+        for line in self.lines.filter(|line| !line.is_empty()) {
+            let (name, value) =
+                line.split_once(": ").filter(|(name, _)| is_name(name)).ok_or(StatusDamage::ExtraLine)?;
+            if name == PROGRESS && progress.is_none() {
+                progress = parse(value);
+            }
+        }
+        Ok(progress)
     }
 }
 
@@ -291,12 +302,6 @@ fn or_dash<T: core::fmt::Display>(value: Option<T>) -> String {
 
 fn parse<T: FromStr>(value: &str) -> Option<T> {
     value.parse().ok()
-}
-
-/// A decimal number without sign and without leading zeros.
-fn decimal(value: &str) -> Option<u64> {
-    let canonical = value.bytes().all(|b| b.is_ascii_digit()) && (value == "0" || !value.starts_with('0'));
-    if canonical { value.parse().ok() } else { None }
 }
 
 fn custom_len(value: &str) -> Option<usize> {

@@ -52,6 +52,7 @@ fn status(vector: &Value) -> Status {
         stderr_bytes: number(&vector["stderr_bytes"]),
         truncated: Truncated { stdout: cut("stdout"), stderr: cut("stderr"), custom: cut("custom") },
         custom: vector["custom_hex"].as_str().map(hex),
+        progress: vector["progress"].as_str().map(|text| text.parse().unwrap()),
     }
 }
 

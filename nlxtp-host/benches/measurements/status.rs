@@ -192,6 +192,7 @@ fn record(run: RunId, sequence: u64, custom: &[u8]) -> Result<Vec<u8>> {
         stderr_bytes: 0,
         truncated: Truncated::default(),
         custom: Some(custom.to_vec()),
+        progress: None,
     })?)
 }
 

@@ -3,6 +3,7 @@
 use rextfv_core::entry_path::displayable;
 use rextfv_core::liveness::State;
 use rextfv_core::operations::{Dialect, StatusReport};
+use rextfv_core::status::Progress;
 
 use super::failure::exit;
 use super::units::show_size;
@@ -28,12 +29,22 @@ fn show_ending(report: &StatusReport) -> Option<String> {
     }
 }
 
+/// Characters of a bar.
+const BAR: usize = 20;
+
+/// A progress as a bar: `[######..............]  30 %, 3/10`.
+pub fn show_progress(progress: Progress) -> String {
+    let filled = BAR * usize::from(progress.percent()) / 100;
+    format!("[{}{}] {:3} %, {progress}", "#".repeat(filled), ".".repeat(BAR - filled), progress.percent())
+}
+
 /// A status in aligned lines.
 pub fn show_lines(report: &StatusReport) -> String {
     let mut lines = vec![("state", report.state.word().to_owned())];
     lines.extend(show_ending(report).map(|ending| ("script", ending)));
     lines.extend(report.reason.as_deref().map(|reason| ("reason", displayable(reason.as_bytes()))));
     lines.extend(report.custom.as_deref().map(|custom| ("custom", show_custom(custom))));
+    lines.extend(report.progress.map(|progress| ("progress", show_progress(progress))));
     if let (Some(stdout), Some(stderr)) = (report.stdout_bytes, report.stderr_bytes) {
         lines.push(("output", format!("stdout {}, stderr {}", show_size(stdout), show_size(stderr))));
     }
@@ -52,6 +63,7 @@ pub fn show_lines(report: &StatusReport) -> String {
 pub fn show_line(report: &StatusReport) -> String {
     let mut parts = vec![format!("{:<16}", report.state.word())];
     parts.extend(show_ending(report));
+    parts.extend(report.progress.map(show_progress));
     parts.extend(report.custom.as_deref().map(|custom| format!("custom: {}", show_custom(custom))));
     if let (Some(stdout), Some(stderr)) = (report.stdout_bytes, report.stderr_bytes) {
         parts.push(format!("stdout: {}, stderr: {}", show_size(stdout), show_size(stderr)));

@@ -1,14 +1,19 @@
 //! `nlxtp wait`.
 
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::Args;
 use nlxtp_host::error::{Error, ErrorKind};
+use nlxtp_host::node::{Node, Output};
 use nlxtp_host::status_json::StatusJson;
+use rextfv_core::entry_path::displayable;
+use rextfv_core::limits::Limits;
 use rextfv_core::liveness::State;
+use rextfv_core::operations::StatusReport;
 
 use super::failure::{Failure, exit};
-use super::options::Query;
+use super::options::{Query, open_node};
 use super::output::{print, print_json};
 use super::progress::Meter;
 use super::session::Session;
@@ -40,8 +45,12 @@ impl Wait {
         let mut last = None;
         let waited = {
             let meter = Meter::new();
+            // Looks for itself: the other one is busy waiting.
+            let onlooker =
+                if io::stderr().is_terminal() { Some(open_node(&self.query.target, Limits::DEFAULT)?) } else { None };
             node.wait(&session.control(self.timeout), |report| {
-                meter.say(show_line(report));
+                let tail = onlooker.as_ref().map(|onlooker| output_tail(onlooker, report)).unwrap_or_default();
+                meter.say(format!("{}{tail}", show_line(report)));
                 meter.aside(|| session.remark(&show_line(report)));
                 last = Some(report.clone());
             })
@@ -61,6 +70,23 @@ impl Wait {
         }
         Ok(exit_code(&report))
     }
+}
+
+/// Lines of the output that are shown, and characters of each.
+const TAIL_LINES: usize = 5;
+const TAIL_WIDTH: usize = 120;
+/// Bytes that are read for them.
+const TAIL_BYTES: u64 = 4 << 10;
+
+/// The last lines of what the guest has said to be on the disk of its standard output, each after a
+/// newline. Where they cannot be read just now, the next change shows them.
+fn output_tail(node: &Node, report: &StatusReport) -> String {
+    let mut buffer = [0; TAIL_BYTES as usize];
+    let offset = report.stdout_bytes.unwrap_or(0).saturating_sub(TAIL_BYTES);
+    let read = node.read_output(Output::Stdout, offset, report, &mut buffer).unwrap_or(0);
+    let lines: Vec<&[u8]> = buffer[..read].trim_ascii_end().split(|byte| *byte == b'\n').collect();
+    let shown = lines.iter().rev().take(TAIL_LINES).rev().filter(|line| !line.is_empty());
+    shown.map(|line| format!("\n  {}", displayable(line).chars().take(TAIL_WIDTH).collect::<String>())).collect()
 }
 
 /// Says what was waited for when the time was over.

@@ -283,6 +283,7 @@ pub fn running(run_id: &str, sequence: u64) -> Status {
         stderr_bytes: 0,
         truncated: Truncated::default(),
         custom: None,
+        progress: None,
     }
 }
 

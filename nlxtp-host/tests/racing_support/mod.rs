@@ -328,6 +328,7 @@ fn record() -> Vec<u8> {
         stderr_bytes: 0,
         truncated: Truncated::default(),
         custom: Some(b"the guest's".to_vec()),
+        progress: None,
     };
     status_codec::encode(&status).unwrap()
 }

@@ -20,6 +20,7 @@ fn record(sequence: u64, boot: u8) -> Status {
         stderr_bytes: 0,
         truncated: Truncated::default(),
         custom: None,
+        progress: None,
     }
 }
 

@@ -17,6 +17,7 @@ fn sample() -> Status {
         stderr_bytes: 0,
         truncated: Truncated { stdout: true, stderr: false, custom: true },
         custom: Some(b"hello\n\nworld".to_vec()),
+        progress: None,
     }
 }
 
@@ -53,7 +54,33 @@ fn bytes_after_the_record_are_ignored() {
 
 #[test]
 fn header_lines_of_later_writers_are_passed_over() {
-    assert_eq!(replaced("custom-bytes: 12\n", "custom-bytes: 12\nprogress: 3/10\n"), Ok(sample()));
+    assert_eq!(replaced("custom-bytes: 12\n", "custom-bytes: 12\nmood: good\n"), Ok(sample()));
+}
+
+#[test]
+fn progress_is_a_line_that_may_be_there() {
+    let with = |lines: &str| replaced("custom-bytes: 12\n", &format!("custom-bytes: 12\n{lines}\n"));
+    let told = |done, total| Ok(Status { progress: Progress::new(done, total), ..sample() });
+    assert_eq!(with("progress: 3/10"), told(3, 10));
+    assert_eq!(with("mood: good\nprogress: 0/1\nother: x"), told(0, 1));
+    assert_eq!(with("progress: 18446744073709551615/18446744073709551615"), told(u64::MAX, u64::MAX));
+    // What is of another form is a later writer's.
+    for other in
+        ["11/10", "0/0", "3", "3/", "03/10", "+3/10", "3/10 ", "3/10/10", "-", "18446744073709551616/1", "half"]
+    {
+        assert_eq!(with(&format!("progress: {other}")), Ok(sample()), "{other}");
+    }
+    let status = Status { progress: Some(Progress { done: 3, total: 10 }), ..sample() };
+    assert_eq!(decode(&encode(&status).unwrap()), Ok(status));
+    let wrong = Status { progress: Some(Progress { done: 2, total: 1 }), ..sample() };
+    assert_eq!(encode(&wrong), Err(StatusRule::Progress));
+}
+
+#[test]
+fn percent_is_rounded_down_and_needs_no_small_numbers() {
+    let percent = |done, total| Progress::new(done, total).unwrap().percent();
+    assert_eq!([percent(0, 3), percent(2, 3), percent(3, 3)], [0, 66, 100]);
+    assert_eq!(percent(u64::MAX - 1, u64::MAX), 99);
 }
 
 #[test]
@@ -143,6 +170,7 @@ prop_compose! {
         sizes in any::<(u64, u64)>(),
         cut in any::<(bool, bool, bool)>(),
         custom in any::<Option<Vec<u8>>>(),
+        progress in any::<Option<(u64, u64)>>(),
     ) -> Status {
         Status {
             run: run.map(RunId::from_bytes),
@@ -157,6 +185,7 @@ prop_compose! {
             stderr_bytes: sizes.1,
             truncated: Truncated { stdout: cut.0, stderr: cut.1, custom: cut.2 },
             custom,
+            progress: progress.and_then(|(done, total)| Progress::new(done.min(total), total)),
         }
     }
 }

@@ -48,13 +48,21 @@ header binary.status 2 running no - 0 - 15
 printf '\000\377\nsha256: 00\n\001\n' >> binary.status
 seal binary.status
 
-# A guest that was given no run id and knows no boot id; a line from a later version.
+# A guest that was given no run id and knows no boot id.
 {
     printf 'nlxtp-status 1\nrun: -\nsequence: 3\nstate: rebooted\ndone: no\nrunning-info: 0\n'
     printf 'interval-ms: 86400000\nboot: -\nended: -\nstdout-bytes: 0\nstderr-bytes: 5\n'
     printf 'truncated: stderr\ncustom-bytes: -\nprogress: 3/10\n\n\n'
 } > minimal.status
 seal minimal.status
+
+# A line of a later version, and a progress that is none: a reader passes over both.
+{
+    printf 'nlxtp-status 1\nrun: -\nsequence: 4\nstate: running\ndone: no\nrunning-info: 1\n'
+    printf 'interval-ms: 1\nboot: -\nended: -\nstdout-bytes: 0\nstderr-bytes: 0\n'
+    printf 'truncated: -\ncustom-bytes: 4\nfrom-later: 7 words\nprogress: 11/10\n\nhalf\n'
+} > later.status
+seal later.status
 
 # In a slot: what is left of a longer record follows.
 { cat finished.status; printf 'left over from a longer record\n\000\000'; } > in-slot.status
