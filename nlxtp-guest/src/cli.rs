@@ -15,6 +15,9 @@ use rextfv_core::status::{MAX_CUSTOM_BYTES, Progress};
 use crate::config::{Config, ConfigError, Loaded};
 use crate::custom::{self, RUN_VARIABLE};
 use crate::error::{Doing, Error, note};
+use crate::install::init_system::InitSystem;
+use crate::install::tomato::MONITOR;
+use crate::install::{self, Options, Task};
 use crate::{daemon, drain, init, monitor};
 
 const HELP: &str = "\
@@ -31,11 +34,24 @@ Commands:
                           Set the Custom Status of the run (at most 1 MiB; - reads it from standard
                           input), its progress, or both. For start scripts
   check-config            Print the effective configuration; exit code 1 if it has errors
+  install                 Put this program, its configuration and what starts the daemon at boot
+                          into this system, and start it
+  upgrade                 The same over an older version, or in place of ToMaTo's guest modules
+  uninstall               Take away all that was installed, but not what was changed since
 
 Options:
   --dir DIR               The shared directory [nlxtp_dir, /mnt/nlXTP]
   --config FILE           The configuration [/etc/nlxtp.conf, else /etc/nlXTP.conf]
   --set KEY=VALUE         Overrides one key of the configuration
+  --stay                  daemon: wait for SIGTERM when there is nothing left to do (nlxtp_mode 0
+                          and 1), for supervisors that start again what ends
+  --root DIR              install, upgrade, uninstall: into the root file system in DIR; no link
+                          in it leads out of it, and nothing is started
+  --dry-run               install, upgrade, uninstall: only say what would be done
+  --init NAME             install, upgrade: systemd, sysvinit, openrc, runit or busybox, instead of
+                          what is found
+  --program FILE          install, upgrade: this program, for a guest of another architecture
+  --no-start              install, upgrade, uninstall: neither start nor stop the daemon
   -h, --help              This text
   -V, --version           The version
 
@@ -46,7 +62,8 @@ Called without a command as process 1, it serves as the guest's only program.
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     Monitor { background: bool },
-    Daemon,
+    Daemon { stay: bool },
+    Install(Task, Options),
     SetStatus { text: Option<OsString>, progress: Option<Progress> },
     CheckConfig,
     Drain,
@@ -64,7 +81,13 @@ struct Arguments {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    let mut arguments = env::args_os();
+    let called = arguments.next().unwrap_or_default();
+    let mut arguments: Vec<OsString> = arguments.collect();
+    if Path::new(&called).file_name() == Path::new(MONITOR).file_name() {
+        // The name of ToMaTo's monitor, which hosts call.
+        arguments.insert(0, "monitor".into());
+    }
     if std::process::id() == 1 && !arguments.iter().any(|word| COMMANDS.iter().any(|known| word == *known)) {
         // Words that the kernel does not know come to process 1 as arguments; they are not for us.
         init::run();
@@ -79,13 +102,26 @@ pub fn main() -> ExitCode {
     }
 }
 
-const COMMANDS: [&str; 9] =
-    ["monitor", "daemon", "set-status", "check-config", "drain", "--help", "-h", "--version", "-V"];
+const COMMANDS: [&str; 12] = [
+    "monitor",
+    "daemon",
+    "set-status",
+    "check-config",
+    "install",
+    "upgrade",
+    "uninstall",
+    "drain",
+    "--help",
+    "-h",
+    "--version",
+    "-V",
+];
 
 fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Error> {
     let usage = |error: lexopt::Error| Error::Usage(error.to_string());
     let mut words: Vec<OsString> = Vec::new();
-    let (mut dir, mut config, mut set, mut background) = (None, None, Vec::new(), false);
+    let (mut dir, mut config, mut set, mut background, mut stay) = (None, None, Vec::new(), false, false);
+    let mut options = Options::default();
     let (mut asked, mut progress) = (None, None);
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
@@ -103,6 +139,21 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Error> {
                 progress = Some(told.map_err(|error| Error::Usage(format!("--progress {value:?}: {error}")))?);
             }
             Arg::Long("background") => background = true,
+            Arg::Long("stay") => stay = true,
+            Arg::Long("root") => options.root = Some(parser.value().map_err(usage)?.into()),
+            Arg::Long("dry-run") => options.dry_run = true,
+            Arg::Long("no-start") => options.no_start = true,
+            Arg::Long("program") => options.program = Some(parser.value().map_err(usage)?.into()),
+            Arg::Long("init") => {
+                let name = parser.value().map_err(usage)?;
+                let known = name.to_str().and_then(InitSystem::named);
+                options.init = Some(known.ok_or_else(|| {
+                    Error::Usage(format!(
+                        "--init {}: known are systemd, sysvinit, openrc, runit, busybox",
+                        name.display()
+                    ))
+                })?);
+            }
             Arg::Short('h') | Arg::Long("help") => asked = Some(Command::Help),
             Arg::Short('V') | Arg::Long("version") => asked = Some(Command::Version),
             Arg::Value(word) => words.push(word),
@@ -112,12 +163,21 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Error> {
     let names: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
     let command = match (asked, names.as_slice()) {
         (Some(asked), _) => asked,
-        (None, [b"monitor"]) if progress.is_none() => Command::Monitor { background },
-        _ if background => return Err(Error::Usage("--background belongs to monitor".into())),
-        (None, [first, ..]) if progress.is_some() && *first != b"set-status" => {
+        _ if stay && names != [b"daemon"] => return Err(Error::Usage("--stay belongs to daemon".into())),
+        _ if options != Options::default() && !matches!(names[..], [b"install" | b"upgrade" | b"uninstall"]) => {
+            return Err(Error::Usage(
+                "--root, --dry-run, --init, --program and --no-start belong to install, upgrade and uninstall".into(),
+            ));
+        }
+        _ if progress.is_some() && names.first() != Some(&&b"set-status"[..]) => {
             return Err(Error::Usage("--progress belongs to set-status".into()));
         }
-        (None, [b"daemon"]) => Command::Daemon,
+        (None, [b"monitor"]) => Command::Monitor { background },
+        _ if background => return Err(Error::Usage("--background belongs to monitor".into())),
+        (None, [b"daemon"]) => Command::Daemon { stay },
+        (None, [b"install"]) => Command::Install(Task::Install, options.clone()),
+        (None, [b"upgrade"]) => Command::Install(Task::Upgrade, options.clone()),
+        (None, [b"uninstall"]) => Command::Install(Task::Uninstall, options.clone()),
         (None, [b"set-status", _]) => Command::SetStatus { text: Some(words[1].clone()), progress },
         (None, [b"set-status"]) if progress.is_some() => Command::SetStatus { text: None, progress },
         (None, [b"set-status", ..]) => return Err(Error::Usage("set-status takes one TEXT (quote it), or -".into())),
@@ -136,7 +196,14 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     let configuration = || -> Result<Loaded, Error> { Ok(configuration(&arguments)?) };
     match &arguments.command {
         Command::Monitor { background } => monitor::run(&warned(configuration()?), *background)?,
-        Command::Daemon => daemon::run(&warned(configuration()?))?,
+        Command::Daemon { stay } => {
+            let config = warned(configuration()?);
+            let stopped = daemon::run(&config)?;
+            if *stay && !stopped {
+                daemon::wait_for_stop()?;
+            }
+        }
+        Command::Install(task, options) => install::run(*task, options)?,
         Command::SetStatus { text, progress } => {
             // A start script's call finds the directory in its environment and needs no file.
             let dir = match (&arguments.dir, env::var_os("nlxtp_dir")) {
@@ -212,30 +279,3 @@ mod tests {
     #[test]
     fn commands_are_understood() {
         assert_eq!(parsed(&["monitor", "--background"]), Ok(Command::Monitor { background: true }));
-        assert_eq!(parsed(&["--dir", "/x", "daemon"]), Ok(Command::Daemon));
-        let set = |text: Option<&str>, progress| Ok(Command::SetStatus { text: text.map(Into::into), progress });
-        assert_eq!(parsed(&["set-status", "-"]), set(Some("-"), None));
-        assert_eq!(parsed(&["set-status", "--", "--dir"]), set(Some("--dir"), None));
-        assert_eq!(parsed(&["set-status", "--progress", "3/10"]), set(None, Progress::new(3, 10)));
-        assert_eq!(parsed(&["set-status", "--progress=3/10", "x"]), set(Some("x"), Progress::new(3, 10)));
-        assert_eq!(parsed(&["monitor", "--help"]), Ok(Command::Help));
-    }
-
-    #[test]
-    fn wrong_usage_is_refused() {
-        for words in [
-            &[][..],
-            &["run"],
-            &["daemon", "--background"],
-            &["daemon", "--progress", "1/2"],
-            &["monitor", "--progress", "1/2"],
-            &["set-status"],
-            &["set-status", "--progress", "2/1"],
-            &["set-status", "--progress", "half"],
-            &["set-status", "a", "b"],
-            &["--dir"],
-        ] {
-            assert!(parsed(words).unwrap_err().contains("--help"), "{words:?}");
-        }
-    }
-}
