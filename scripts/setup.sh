@@ -34,6 +34,7 @@ pigz pigz
 sfdisk fdisk
 unshare util-linux
 fallocate util-linux
+jq jq
 losetup mount
 mkfs.ext4 e2fsprogs
 qemu-storage-daemon qemu-system-common
