@@ -71,6 +71,7 @@ e2e: build
 	scripts/guest-root.sh
 	scripts/guest-root.sh bullseye amd64
 	scripts/guest-root.sh trixie i386
+	for init in systemd runit; do scripts/guest-system.sh $$init || exit; done
 	cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --include-ignored --test-threads=1
 
 SECONDS := 60
