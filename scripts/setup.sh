@@ -57,6 +57,9 @@ valgrind valgrind
 nm binutils
 pkg-config pkg-config
 cmake cmake
+dh debhelper
+dpkg-buildpackage dpkg-dev
+abidw abigail-tools
 '
 
 # The kernel is what libguestfs starts.
