@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod look;
+
 use std::io::{Read, Seek, Write};
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ use crate::control::{Control, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::KnownPower;
 use crate::host_clock::HostClock;
+
+pub(crate) use look::Look;
 
 /// Bytes that can be read from any position: an archive.
 pub trait ReadSeek: Read + Seek {}
@@ -68,6 +72,9 @@ pub struct Node {
     liveness: LivenessRules,
     memory: Option<Memory>,
     reader: StatusReader,
+    /// Whether looks are noted: they are compared with later ones.
+    notes_looks: bool,
+    look: Option<Look>,
     /// By the clock, when silence alone would be told; see [`liveness::patience_left`].
     silence_at: Option<Duration>,
 }
@@ -91,6 +98,8 @@ impl Node {
             liveness: LivenessRules::default(),
             memory: None,
             reader: StatusReader::default(),
+            notes_looks: false,
+            look: None,
             silence_at: None,
         }
     }
@@ -157,6 +166,7 @@ impl Node {
     /// Begins or ends keeping, see [`kept_open`](Self::kept_open). Returns how many files are kept open
     /// at most.
     pub fn keep_open(&mut self, keep: bool) -> usize {
+        self.note_looks(keep);
         self.reader = if keep { std::mem::take(&mut self.reader).remembering() } else { StatusReader::default() };
         self.directory.keep_open(keep)
     }
@@ -291,15 +301,20 @@ impl Node {
     /// The same with other patience for a status that is just being written.
     pub(crate) fn status_with(&mut self, policy: &RetryPolicy) -> Result<StatusReport> {
         let before = self.power.power_state()?;
+        let look = self.begin_look(before);
+        if let Some(found) = look.as_ref().and_then(|look| self.seen_before(look)) {
+            return Ok(self.report(found, before, 1));
+        }
         let (directory, reader) = (&self.directory, &mut self.reader);
-        let mut look = || reader.read(&mut *directory.view()?);
-        let (found, attempts) = retry(policy, &self.clock, || match look() {
+        let mut read = || reader.read(&mut *directory.view()?);
+        let (found, attempts) = retry(policy, &self.clock, || match read() {
             Ok(found) if matches!(found.reading, Reading::Unusable(_)) => Attempt::Again(Ok(found)),
             Err(error) if error.may_retry() => Attempt::Again(Err(error)),
             settled => Attempt::Settled(settled),
         });
         // A guest that was turned on or off meanwhile: what was read may be from before or after.
         let power = if self.power.power_state()? == before { before } else { PowerState::Unknown };
+        self.note_look(look.filter(|_| power == before), found.as_ref().ok());
         match found {
             Ok(found) => {
                 let idle = found.reading == Reading::NotStarted;
