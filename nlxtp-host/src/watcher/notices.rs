@@ -142,9 +142,9 @@ impl Notices {
         }
     }
 
-    /// Whether it is time to take notices again.
-    pub fn is_due(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.taken) >= TICK
+    /// Whether it is time to take notices again, for somebody who began to wait then.
+    pub fn is_due(&self, now: Instant, begun: Instant) -> bool {
+        self.taken < begun || now.saturating_duration_since(self.taken) >= TICK
     }
 
     /// To be called after each query of a node.
