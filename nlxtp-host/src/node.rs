@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod look;
+mod recording;
 
 use std::io::{Read, Seek, Write};
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::control::{Control, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::KnownPower;
 use crate::host_clock::HostClock;
+use crate::journal::NodeJournal;
 
 pub(crate) use look::Look;
 
@@ -77,6 +79,7 @@ pub struct Node {
     look: Option<Look>,
     /// By the clock, when silence alone would be told; see [`liveness::patience_left`].
     silence_at: Option<Duration>,
+    journal: Option<Box<NodeJournal>>,
 }
 
 impl Node {
@@ -101,6 +104,7 @@ impl Node {
             notes_looks: false,
             look: None,
             silence_at: None,
+            journal: None,
         }
     }
 
@@ -214,6 +218,13 @@ impl Node {
     /// [`ErrorKind::InvokeFailed`]: the upload stands, and [`Error::upload`] reports on it, but the
     /// monitor could not be invoked; only a daemon in the guest or a reboot will start the script.
     pub fn upload(&mut self, archive: &mut dyn ReadSeek, control: &Control<'_>) -> Result<UploadReport> {
+        let Some(mut journal) = self.journal.take() else { return self.upload_unrecorded(archive, control) };
+        let uploaded = self.upload_recorded(&mut journal, archive, control);
+        self.journal = Some(journal);
+        uploaded
+    }
+
+    fn upload_unrecorded(&mut self, archive: &mut dyn ReadSeek, control: &Control<'_>) -> Result<UploadReport> {
         self.check_turn()?;
         let rules =
             ArchiveRules { representation: self.directory.representation(), links: self.links, limits: self.limits };
@@ -303,7 +314,7 @@ impl Node {
         let before = self.power.power_state()?;
         let look = self.begin_look(before);
         if let Some(found) = look.as_ref().and_then(|look| self.seen_before(look)) {
-            return Ok(self.report(found, before, 1));
+            return Ok(self.tell(found, before, 1));
         }
         let (directory, reader) = (&self.directory, &mut self.reader);
         let mut read = || reader.read(&mut *directory.view()?);
@@ -316,19 +327,25 @@ impl Node {
         let power = if self.power.power_state()? == before { before } else { PowerState::Unknown };
         self.note_look(look.filter(|_| power == before), found.as_ref().ok());
         match found {
-            Ok(found) => {
-                let idle = found.reading == Reading::NotStarted;
-                let mut report = self.report(found, power, attempts);
-                if idle {
-                    report.reason = self.why_nothing_will_start(report.run_id).map(Into::into);
-                }
-                Ok(report)
-            }
+            Ok(found) => Ok(self.tell(found, power, attempts)),
             Err(error) if error.may_retry() => {
                 Ok(StatusReport { reason: Some(error.to_string()), attempts, ..blank_report(State::Unreadable, None) })
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The report on what was found, which the journal is told, too.
+    fn tell(&mut self, found: Found, power: PowerState, attempts: u32) -> StatusReport {
+        let idle = found.reading == Reading::NotStarted;
+        let mut report = self.report(found, power, attempts);
+        if idle {
+            report.reason = self.why_nothing_will_start(report.run_id).map(Into::into);
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.seen(&report, power);
+        }
+        report
     }
 
     /// What keeps a run from ever starting, so that nobody waits for it in vain.
@@ -420,6 +437,9 @@ impl Node {
         format: OutputFormat,
         control: &Control<'_>,
     ) -> Result<DownloadReport> {
+        if self.journal.is_some() {
+            return self.download_digested(archive, format, control).map(|(report, ..)| report);
+        }
         let mut view = self.directory.view()?;
         let mut packer = Packer::with_threads(format, archive, control, self.threads)?.with_limits(self.limits);
         view.walk(&mut packer)?;
