@@ -279,3 +279,32 @@ mod tests {
     #[test]
     fn commands_are_understood() {
         assert_eq!(parsed(&["monitor", "--background"]), Ok(Command::Monitor { background: true }));
+        assert_eq!(parsed(&["--dir", "/x", "daemon"]), Ok(Command::Daemon { stay: false }));
+        let set = |text: Option<&str>, progress| Ok(Command::SetStatus { text: text.map(Into::into), progress });
+        assert_eq!(parsed(&["set-status", "-"]), set(Some("-"), None));
+        assert_eq!(parsed(&["set-status", "--", "--dir"]), set(Some("--dir"), None));
+        assert_eq!(parsed(&["set-status", "--progress", "3/10"]), set(None, Progress::new(3, 10)));
+        assert_eq!(parsed(&["set-status", "--progress=3/10", "x"]), set(Some("x"), Progress::new(3, 10)));
+        assert_eq!(parsed(&["monitor", "--help"]), Ok(Command::Help));
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for words in [
+            &[][..],
+            &["run"],
+            &["daemon", "--background"],
+            &["monitor", "--stay"],
+            &["daemon", "--dry-run"],
+            &["daemon", "--progress", "1/2"],
+            &["monitor", "--progress", "1/2"],
+            &["set-status", "--progress", "2/1"],
+            &["set-status", "--progress", "half"],
+            &["set-status"],
+            &["set-status", "a", "b"],
+            &["--dir"],
+        ] {
+            assert!(parsed(words).unwrap_err().contains("--help"), "{words:?}");
+        }
+    }
+}

@@ -13,6 +13,7 @@ use rextfv_core::liveness::State;
 use rextfv_core::operations::StatusReport;
 
 use super::failure::{Failure, exit};
+use super::journal_options::tell_failure;
 use super::options::{Query, open_node};
 use super::output::{print, print_json};
 use super::progress::Meter;
@@ -56,6 +57,7 @@ impl Wait {
             })
         };
         memory.save(node.memory(), session);
+        let code = tell_failure(&mut node, session, exit::SUCCESS);
         let report = waited.map_err(|error| {
             let state = last.as_ref().map(|report| report.state);
             let never_readable = error.kind() == ErrorKind::TimedOut && state == Some(State::Unreadable);
@@ -68,7 +70,8 @@ impl Wait {
         } else {
             print(&show_lines(&report))?;
         }
-        Ok(exit_code(&report))
+        let ended = exit_code(&report);
+        Ok(if ended == exit::SUCCESS { code } else { ended })
     }
 }
 
