@@ -107,6 +107,14 @@ wheel: guest
 	scripts/setup.sh wheel
 	scripts/python.sh wheel
 
+# Its Debian packages (takes MAINTAINER); its ABI, compared with the last release's or kept for the next.
+deb-c:
+	$(MAKE) --no-print-directory -C bindings-c deb
+abi:
+	$(MAKE) --no-print-directory -C bindings-c abi
+abi-baseline:
+	$(MAKE) --no-print-directory -C bindings-c abi-baseline
+
 # Some 15 minutes. What was measured goes into the document, which git shows then.
 bench: build
 	scripts/setup.sh bench
