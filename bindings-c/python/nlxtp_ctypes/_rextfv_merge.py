@@ -1,0 +1,1 @@
+../../../bindings-python/python/nlxtp/_rextfv_merge.py

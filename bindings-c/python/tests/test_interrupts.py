@@ -1,0 +1,150 @@
+"""Signals: Ctrl-C ends a long call, whatever it is doing, and leaves nothing half done."""
+
+import os
+import signal
+import threading
+import time
+
+import nlxtp_ctypes as nlxtp
+from support import SCRIPT, TestCase, content, open_files
+
+
+class Alarm(BaseException):
+    """What this program's handler of SIGALRM raises."""
+
+
+def ring(*_):
+    raise Alarm()
+
+
+class Interrupts(TestCase):
+    def setUp(self):
+        TestCase.setUp(self)
+        for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGALRM, ring)):
+            self.addCleanup(signal.signal, number, signal.signal(number, handler))
+        self.shared = self.make_folder("shared")
+        self.node = nlxtp.Node(self.shared, power=lambda: "off")
+        self.node.upload(self.archive("old.tar", old=b"old"))
+        self.big = self.archive(auto_exec__sh=SCRIPT, big=b"x" * (32 << 20))
+
+    def interrupt_after(self, seconds, number=signal.SIGINT):
+        timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
+        timer.start()
+        self.addCleanup(timer.join)
+
+    def check_nothing_is_left(self):
+        # The node can be used, and no other thread is in it.
+        self.assertEqual(self.node.status().state, "not-started")
+        # What an interrupted upload has still to remove is removed by the next one.
+        names = set(os.listdir(self.shared)) - set(["nlxtp_run_id", ".nlxtp_upload"])
+        self.assertTrue(names in (set(["old"]), set(["auto_exec.sh", "big"])), names)
+
+    def test_a_wait(self):
+        files = open_files()
+        self.interrupt_after(0.3)
+        self.failure(KeyboardInterrupt, self.node.wait)
+        self.check_nothing_is_left()
+        self.assertEqual(open_files(), files)
+
+    def test_any_signal_whose_handler_raises(self):
+        self.interrupt_after(0.3, signal.SIGALRM)
+        self.failure(Alarm, self.node.wait)
+        self.check_nothing_is_left()
+
+    def test_a_signal_whose_handler_returns_disturbs_nothing(self):
+        seen = []
+        self.addCleanup(signal.signal, signal.SIGUSR1, signal.signal(signal.SIGUSR1, lambda *_: seen.append(1)))
+        for pause in (0.1, 0.2, 0.3):
+            self.interrupt_after(pause, signal.SIGUSR1)
+        self.failure(nlxtp.TimedOut, self.node.wait, timeout=2)
+        self.assertTrue(seen)
+
+    def test_a_handler_may_cancel(self):
+        cancel = nlxtp.Cancel()
+        self.addCleanup(signal.signal, signal.SIGUSR1, signal.signal(signal.SIGUSR1, lambda *_: cancel.now()))
+        self.interrupt_after(0.2, signal.SIGUSR1)
+        self.failure(nlxtp.Cancelled, self.node.wait, cancel=cancel)
+
+    def test_uploads_and_downloads_at_any_moment(self):
+        files = open_files()
+        for moment in range(12):
+            self.interrupt_after(0.003 * 2**moment / 4)
+
+            def use():
+                # Until it comes: how long an upload takes is not known.
+                while True:
+                    self.node.upload(self.big)
+                    self.node.download(self.path("out.tar"), replace=True)
+
+            self.failure(KeyboardInterrupt, use)
+            self.check_nothing_is_left()
+            if os.path.exists(self.path("out.tar")):
+                self.assertEqual(sorted(content(self.path("out.tar"))), ["auto_exec.sh", "big"])
+        leftovers = [name for name in os.listdir(self.folder) if name not in ("shared", "old.tar", "archive.tar.gz", "out.tar")]
+        self.assertEqual(leftovers, [])
+        self.assertEqual(open_files(), files)
+
+    def test_within_callbacks(self):
+        def interrupt(*_):
+            os.kill(os.getpid(), signal.SIGINT)
+            # Its handler runs here at the latest.
+            for _ in range(1000):
+                time.sleep(0.001)
+
+        self.failure(KeyboardInterrupt, self.node.upload, self.big, progress=interrupt)
+        self.failure(KeyboardInterrupt, nlxtp.Node(self.shared, power=interrupt).status)
+        self.failure(KeyboardInterrupt, self.node.wait, on_change=interrupt)
+        self.check_nothing_is_left()
+
+    def test_many_at_once(self):
+        raised = []
+
+        def within_a_call(_, frame):
+            # Elsewhere they would end the test.
+            while frame is not None:
+                if frame.f_code.co_name == "wait" and "nlxtp_ctypes" in frame.f_code.co_filename:
+                    raised.append(1)
+                    raise KeyboardInterrupt()
+                frame = frame.f_back
+
+        def hammer():
+            while len(raised) < 100:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.001)
+
+        signal.signal(signal.SIGINT, within_a_call)
+        files = open_files()
+        hammering = threading.Thread(target=hammer)
+        hammering.start()
+        interrupted = 0
+        while len(raised) < 100:
+            try:
+                self.node.wait(timeout=60)
+            except KeyboardInterrupt:
+                interrupted += 1
+        hammering.join()
+        # Some came while another one was being answered.
+        self.assertTrue(0 < interrupted <= len(raised))
+        self.check_nothing_is_left()
+        # Python itself may be interrupted between making a descriptor and keeping it.
+        self.assertTrue(open_files() <= files + 4)
+
+    def test_a_second_thread_is_not_the_one_that_is_interrupted(self):
+        results = []
+
+        def wait():
+            try:
+                self.node.wait(timeout=1)
+            except nlxtp.TimedOut:
+                results.append("timed out")
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        self.interrupt_after(0.2)
+
+        def sleep():
+            time.sleep(60)
+
+        self.failure(KeyboardInterrupt, sleep)
+        thread.join()
+        self.assertEqual(results, ["timed out"])
