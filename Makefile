@@ -69,6 +69,8 @@ e2e: build
 	scripts/setup.sh test
 	scripts/guest-boot.sh
 	scripts/guest-root.sh
+	scripts/guest-root.sh bullseye amd64
+	scripts/guest-root.sh trixie i386
 	scripts/python2-root.sh
 	cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --include-ignored --test-threads=1
 

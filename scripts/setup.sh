@@ -42,6 +42,7 @@ unshare util-linux
 fallocate util-linux
 losetup mount
 mkfs.ext4 e2fsprogs
+depmod kmod
 qemu-storage-daemon qemu-system-common
 nsenter util-linux
 setpriv util-linux
