@@ -102,39 +102,6 @@ class Interrupts(TestCase):
         self.failure(KeyboardInterrupt, self.node.wait, on_change=interrupt)
         self.check_nothing_is_left()
 
-    def test_many_at_once(self):
-        raised = []
-
-        def within_a_call(_, frame):
-            # Elsewhere they would end the test.
-            while frame is not None:
-                if frame.f_code.co_name == "wait" and "nlxtp_ctypes" in frame.f_code.co_filename:
-                    raised.append(1)
-                    raise KeyboardInterrupt()
-                frame = frame.f_back
-
-        def hammer():
-            while len(raised) < 100:
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(0.001)
-
-        signal.signal(signal.SIGINT, within_a_call)
-        files = open_files()
-        hammering = threading.Thread(target=hammer)
-        hammering.start()
-        interrupted = 0
-        while len(raised) < 100:
-            try:
-                self.node.wait(timeout=60)
-            except KeyboardInterrupt:
-                interrupted += 1
-        hammering.join()
-        # Some came while another one was being answered.
-        self.assertTrue(0 < interrupted <= len(raised))
-        self.check_nothing_is_left()
-        # Python itself may be interrupted between making a descriptor and keeping it.
-        self.assertTrue(open_files() <= files + 4)
-
     def test_a_second_thread_is_not_the_one_that_is_interrupted(self):
         results = []
 
