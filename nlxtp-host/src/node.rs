@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod recording;
+
 use std::io::{Read, Seek, Write};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use crate::control::{Control, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::KnownPower;
 use crate::host_clock::HostClock;
+use crate::journal::NodeJournal;
 
 /// Bytes that can be read from any position: an archive.
 pub trait ReadSeek: Read + Seek {}
@@ -70,6 +73,7 @@ pub struct Node {
     reader: StatusReader,
     /// By the clock, when silence alone would be told; see [`liveness::patience_left`].
     silence_at: Option<Duration>,
+    journal: Option<Box<NodeJournal>>,
 }
 
 impl Node {
@@ -92,6 +96,7 @@ impl Node {
             memory: None,
             reader: StatusReader::default(),
             silence_at: None,
+            journal: None,
         }
     }
 
@@ -204,6 +209,13 @@ impl Node {
     /// [`ErrorKind::InvokeFailed`]: the upload stands, and [`Error::upload`] reports on it, but the
     /// monitor could not be invoked; only a daemon in the guest or a reboot will start the script.
     pub fn upload(&mut self, archive: &mut dyn ReadSeek, control: &Control<'_>) -> Result<UploadReport> {
+        let Some(mut journal) = self.journal.take() else { return self.upload_unrecorded(archive, control) };
+        let uploaded = self.upload_recorded(&mut journal, archive, control);
+        self.journal = Some(journal);
+        uploaded
+    }
+
+    fn upload_unrecorded(&mut self, archive: &mut dyn ReadSeek, control: &Control<'_>) -> Result<UploadReport> {
         self.check_turn()?;
         let rules =
             ArchiveRules { representation: self.directory.representation(), links: self.links, limits: self.limits };
@@ -307,6 +319,9 @@ impl Node {
                 if idle {
                     report.reason = self.why_nothing_will_start(report.run_id).map(Into::into);
                 }
+                if let Some(journal) = &mut self.journal {
+                    journal.seen(&report, power);
+                }
                 Ok(report)
             }
             Err(error) if error.may_retry() => {
@@ -405,6 +420,9 @@ impl Node {
         format: OutputFormat,
         control: &Control<'_>,
     ) -> Result<DownloadReport> {
+        if self.journal.is_some() {
+            return self.download_digested(archive, format, control).map(|(report, ..)| report);
+        }
         let mut view = self.directory.view()?;
         let mut packer = Packer::with_threads(format, archive, control, self.threads)?.with_limits(self.limits);
         view.walk(&mut packer)?;

@@ -14,6 +14,7 @@ use rextfv_core::liveness::State;
 use serde::Serialize;
 
 use super::failure::{Failure, exit};
+use super::journal_options::{JournalOption, node_name, tell_failure};
 use super::options::open_node;
 use super::output::{print, print_json};
 use super::session::Session;
@@ -41,6 +42,8 @@ pub struct Watch {
     /// Ask a target about which nothing is new no more seldom than this
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s")]
     every: Duration,
+    #[command(flatten)]
+    journal: JournalOption,
 }
 
 /// One line of `--json`.
@@ -61,13 +64,19 @@ impl Watch {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let mut watcher = Watcher::new(Pace { longest: self.every, ..Pace::default() });
         let mut targets: HashMap<NodeId, &PathBuf> = HashMap::new();
+        let journal = self.journal.open()?;
         for target in &self.targets {
-            targets.insert(watcher.add(open_node(target, Limits::DEFAULT)?), target);
+            let mut node = open_node(target, Limits::DEFAULT)?;
+            if let Some(journal) = &journal {
+                node = node.with_journal(journal.for_node(node_name(target)));
+            }
+            targets.insert(watcher.add(node), target);
         }
+        let mut code = exit::SUCCESS;
         let control = session.control(self.timeout);
         loop {
             let Some(Change { node, status }) = watcher.next(&control).map_err(Self::in_words)? else {
-                return Ok(exit::SUCCESS);
+                return Ok(code);
             };
             let target = displayable(targets[&node].as_os_str().as_encoded_bytes());
             let ended = status.as_ref().is_ok_and(|report| {
@@ -85,6 +94,9 @@ impl Watch {
                     Err(error) => format!("cannot be asked: {error}"),
                 };
                 print(&format!("{target}: {line}\n"))?;
+            }
+            if let Some(node) = watcher.node_mut(node) {
+                code = tell_failure(node, session, code);
             }
             if ended {
                 watcher.remove(node);
