@@ -78,6 +78,7 @@ e2e: build
 	scripts/guest-root.sh bullseye amd64
 	scripts/guest-root.sh trixie i386
 	for init in systemd sysvinit openrc runit; do scripts/guest-system.sh $$init || exit; done
+	scripts/python2-root.sh
 	cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --include-ignored --test-threads=1
 
 SECONDS := 60

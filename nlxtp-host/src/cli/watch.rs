@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use nlxtp_host::error::{Error, ErrorKind};
 use nlxtp_host::status_json::StatusJson;
-use nlxtp_host::watcher::{Change, NodeId, Pace, Watcher};
+use nlxtp_host::watcher::{Change, NodeId, Pace, Watcher, raise_open_files};
 use rextfv_core::entry_path::displayable;
 use rextfv_core::limits::Limits;
 use rextfv_core::liveness::State;
@@ -62,6 +62,8 @@ struct ErrorJson {
 
 impl Watch {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        // Should it fail, more is opened anew.
+        let _ = raise_open_files();
         let mut watcher = Watcher::new(Pace { longest: self.every, ..Pace::default() });
         let mut targets: HashMap<NodeId, &PathBuf> = HashMap::new();
         let journal = self.journal.open()?;
