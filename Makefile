@@ -9,7 +9,7 @@ export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
 # End-to-end tests make namespaces and devices: root runs them.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),env,sudo -E)
 
-.PHONY: help demo test build guest check unit fuzz-check python-test e2e fuzz seeds bench header install wheel
+.PHONY: help demo test build guest deb check unit fuzz-check python-test e2e fuzz seeds bench header install wheel
 
 help:
 	@echo 'make demo    see an archive go into guests, run there, and its results come back'
@@ -35,6 +35,11 @@ build: guest
 guest:
 	RUSTFLAGS='-C target-feature=+crt-static' \
 		cargo build --profile guest -p nlxtp-guest --target $(HOST)
+
+# The guest program as a Debian package, which lintian accepts.
+deb: guest
+	scripts/setup.sh test
+	scripts/debian.sh $(NLXTP_GUEST)
 
 check:
 	scripts/setup.sh test
@@ -67,11 +72,13 @@ python-test: guest
 
 e2e: build
 	scripts/setup.sh test
+	scripts/debian.sh $(NLXTP_GUEST)
 	scripts/guest-boot.sh
 	scripts/guest-root.sh
 	scripts/guest-root.sh bullseye amd64
 	scripts/guest-root.sh trixie i386
-	for init in systemd runit; do scripts/guest-system.sh $$init || exit; done
+	for init in systemd sysvinit openrc runit; do scripts/guest-system.sh $$init || exit; done
+	scripts/python2-root.sh
 	cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --include-ignored --test-threads=1
 
 SECONDS := 60

@@ -44,6 +44,9 @@ jq jq
 losetup mount
 mkfs.ext4 e2fsprogs
 depmod kmod
+dh debhelper
+dpkg-buildpackage dpkg-dev
+lintian lintian
 qemu-storage-daemon qemu-system-common
 nsenter util-linux
 setpriv util-linux

@@ -55,13 +55,13 @@ fn archive(system: &System) -> std::path::PathBuf {
 
 /// Boots a system with a disk that holds an upload, and reads what came of it.
 #[track_caller]
-fn boots_and_runs(name: &str, expected: &Expected) {
+fn boots_and_runs(name: &str, label: &str, expected: &Expected) {
     let system = System::with_init(name);
     let report = install_offline("install", &system.root(), &[]);
     assert!(report.contains(&format!("at the next boot, by {name}.")), "{report}");
     let archive = archive(&system);
     let disk = system.beside("disk.img");
-    let target = Target::create_disk(&disk, &["--size", "62MiB"]);
+    let target = Target::create_disk(&disk, &["--size", "62MiB", "--label", label]);
     target.upload(&archive, &OFF);
 
     let image = system.image();
@@ -104,12 +104,27 @@ fn judge(target: &Target, folder: &Path, expected: &Expected) {
 fn systemd_starts_the_daemon() {
     let expected =
         Expected { init: "systemd /usr/lib/systemd/systemd", daemon: "daemon", parent: "systemd", udev: "yes" };
-    boots_and_runs("systemd", &expected);
+    boots_and_runs("systemd", "NLXTP", &expected);
+}
+
+#[test]
+#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+fn system_v_init_starts_the_daemon_which_finds_a_disk_by_its_content() {
+    let expected = Expected { init: "init /usr/sbin/init", daemon: "daemon", parent: "init", udev: "no" };
+    boots_and_runs("sysvinit", "OTHER", &expected);
+}
+
+#[test]
+#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+fn openrc_starts_the_daemon() {
+    let expected =
+        Expected { init: "init /usr/sbin/init", daemon: "daemon --stay", parent: "supervise-daemo", udev: "no" };
+    boots_and_runs("openrc", "NLXTP", &expected);
 }
 
 #[test]
 #[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
 fn runit_starts_the_daemon() {
     let expected = Expected { init: "runit /usr/sbin/runit", daemon: "daemon --stay", parent: "runsv", udev: "no" };
-    boots_and_runs("runit", &expected);
+    boots_and_runs("runit", "NLXTP", &expected);
 }
