@@ -70,7 +70,9 @@ impl Watch {
         }
         let wanted = match interest {
             Interest::Arrivals => {
-                AddWatchFlags::IN_CREATE
+                // By new times of the directory, a host that has finished an upload gives notice.
+                AddWatchFlags::IN_ATTRIB
+                    | AddWatchFlags::IN_CREATE
                     | AddWatchFlags::IN_MOVED_TO
                     | AddWatchFlags::IN_CLOSE_WRITE
                     | AddWatchFlags::IN_MODIFY
@@ -155,6 +157,8 @@ mod tests {
         assert!(watch.arm(Interest::Arrivals));
         assert!(!watch.take_events().unwrap());
         fs::write(dir.path().join("file"), "x").unwrap();
+        assert!(watch.take_events().unwrap());
+        File::open(dir.path()).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
         assert!(watch.take_events().unwrap());
     }
 

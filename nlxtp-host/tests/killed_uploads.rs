@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cli_support::{Kind, Place, tar_gz, unpack};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nlxtp_host::archive::OutputFormat;
 use nlxtp_host::control::Control;
 use nlxtp_host::node::Node;
@@ -61,16 +62,16 @@ fn assert_no_wrong_start_script(path: &Path, versions: [&Content; 2]) -> bool {
     for (name, bytes) in version {
         assert!(fs::read(path.join(name)).is_ok_and(|found| found == *bytes), "{name} is not beside its script");
     }
-    let known = |name: &str| {
-        name.starts_with(".nlxtp_upload")
-            || name == "nlxtp_run_id"
-            || version.keys().any(|path| path.split('/').next() == Some(name))
-    };
     for entry in fs::read_dir(path).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(known(&name), "{name} is beside the wrong script");
+        assert!(belongs_to(version, &name), "{name} is beside the wrong script");
     }
     true
+}
+
+/// Whether an entry at the top is of this content, or of an upload itself.
+fn belongs_to(version: &Content, name: &str) -> bool {
+    name == ".nlxtp_upload" || name == "nlxtp_run_id" || version.keys().any(|path| path.split('/').next() == Some(name))
 }
 
 /// Rounds that there are even where time is short.
@@ -128,6 +129,27 @@ fn kill_uploads(kind: Kind, rounds: u64, judge: impl Fn(&Path)) {
 #[test]
 fn a_directory_holds_the_old_content_or_the_new() {
     kill_uploads(Kind::Directory, 60, |_| {});
+}
+
+/// Whatever comes to the top even for a moment would stay there if the host were killed then.
+#[test]
+fn nothing_but_the_content_ever_comes_to_the_top_of_a_directory() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    let version = content(1);
+    place.write("1.tar.gz", &archive(&version));
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    inotify.add_watch(&target.path(), AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO).unwrap();
+    target.call("upload", &["1.tar.gz"]).expect(0);
+    let mut came = 0;
+    while let Ok(events) = inotify.read_events() {
+        for event in events {
+            let name = event.name.unwrap().into_string().unwrap();
+            assert!(belongs_to(&version, &name), "{name} came to the top");
+            came += 1;
+        }
+    }
+    assert!(came > 40, "only {came} entries were seen to come");
 }
 
 #[test]

@@ -269,6 +269,12 @@ impl Directory {
         Ok(unistd::unlinkat(&self.0, OsStr::from_bytes(name), UnlinkatFlags::RemoveDir)?)
     }
 
+    /// Sets the directory's times to now, which whoever watches it is told of, and which leaves nothing
+    /// behind. Who may write to it may do so.
+    pub fn touch(&self) -> io::Result<()> {
+        Ok(stat::futimens(&self.0, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW)?)
+    }
+
     /// Gives a directory that this process has made its mode and time, and its owner if that is to
     /// be another one.
     pub fn set_attributes(&self, attributes: Attributes, owner: Option<(Uid, Gid)>) -> io::Result<()> {

@@ -288,9 +288,9 @@ fn roll_forward(root: &Directory, staging: &Directory, patience: &mut Patience<'
         swap.put_new(&ready, |name| name != layout::START_SCRIPT.as_bytes()).map_err(doing)?;
         swap.put_new(&ready, |_| true).map_err(doing)?;
         staging.remove_tree(READY, swap.patience).map_err(doing)?;
-        if staging.has(OLD).unwrap_or(true) {
-            swap.wake_guest();
-        }
+        // A guest's daemon has seen the start script come while it might not start it; the end of the
+        // staging directory, which it would see too, may take long.
+        let _ = root.touch();
         root.flush_file_system().map_err(doing)?;
     }
     Ok(())
@@ -344,15 +344,6 @@ impl Swap<'_, '_> {
                     other => other?,
                 }
             }
-        }
-    }
-
-    /// Makes something happen at the top. A guest's daemon has seen the start script come while it
-    /// might not start it; the end of the staging directory, which it would see too, may take long.
-    fn wake_guest(&mut self) {
-        let name = self.unique.next();
-        if self.root.create_directory(name.as_bytes(), PRIVATE_MODE).is_ok() {
-            let _ = self.root.remove_empty_directory(name.as_bytes());
         }
     }
 
