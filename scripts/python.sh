@@ -45,6 +45,8 @@ case "${1-}" in
         make_tools
         take_guest
         PATH=$tools/bin:$PATH install_package
+        "$tools/bin/mypy" --strict python tests
+        "$tools/bin/stubtest" --allowlist stubtest-allowlist.txt nlxtp
         "$tools/bin/python" -m pytest
         ;;
     wheel)

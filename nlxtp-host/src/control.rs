@@ -88,6 +88,7 @@ const BETWEEN_REPORTS: Duration = Duration::from_millis(50);
 pub struct Control<'a> {
     deadline: Option<Instant>,
     cancel: Vec<CancelToken>,
+    watch: Option<Box<dyn Fn() -> Result<()> + 'a>>,
     progress: Option<RefCell<Callback<'a>>>,
     last: Cell<Option<LastReport>>,
 }
@@ -122,6 +123,14 @@ impl<'a> Control<'a> {
         self
     }
 
+    /// The same with somebody who is asked at each check whether it may go on; an error ends it. For
+    /// what no token can tell: the signals of an interpreter, say. It must be quick.
+    #[must_use]
+    pub fn with_watch(mut self, watch: impl Fn() -> Result<()> + 'a) -> Self {
+        self.watch = Some(Box::new(watch));
+        self
+    }
+
     /// The same with somebody to be told how far it is: at most some 20 times a second, but always
     /// when a phase begins and when it is complete.
     #[must_use]
@@ -138,10 +147,13 @@ impl<'a> Control<'a> {
     /// Whether the operation may go on.
     ///
     /// # Errors
-    /// [`ErrorKind::Cancelled`] or [`ErrorKind::TimedOut`].
+    /// [`ErrorKind::Cancelled`] or [`ErrorKind::TimedOut`]; the watch's.
     pub fn check(&self) -> Result<()> {
         if self.cancel.iter().any(CancelToken::is_cancelled) {
             return Err(Error::new(ErrorKind::Cancelled, "the operation was cancelled"));
+        }
+        if let Some(watch) = &self.watch {
+            watch()?;
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(Error::new(ErrorKind::TimedOut, "the operation took longer than it was given"));
@@ -197,6 +209,7 @@ impl fmt::Debug for Control<'_> {
         f.debug_struct("Control")
             .field("deadline", &self.deadline)
             .field("cancel", &self.cancel)
+            .field("watch", &self.watch.is_some())
             .field("progress", &self.progress.is_some())
             .finish_non_exhaustive()
     }
@@ -220,6 +233,18 @@ mod tests {
         let control = past.with_cancel(token.clone());
         token.cancel();
         assert_eq!(control.report(Progress::Flushing).unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn a_watch_ends_it_while_somebody_sleeps() {
+        let looks = Cell::new(0);
+        let control = Control::none().with_watch(|| {
+            looks.set(looks.get() + 1);
+            if looks.get() < 3 { Ok(()) } else { Err(Error::new(ErrorKind::Cancelled, "a signal came")) }
+        });
+        assert!(control.check().is_ok());
+        assert_eq!(control.sleep(Duration::from_secs(3600)).unwrap_err().message(), "a signal came");
+        assert_eq!(looks.get(), 3);
     }
 
     #[test]

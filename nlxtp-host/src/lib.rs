@@ -34,4 +34,5 @@ pub mod journal;
 pub mod node;
 pub mod shared_directory;
 pub mod status_json;
+pub mod wait;
 pub mod watcher;

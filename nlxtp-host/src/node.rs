@@ -28,6 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guest::KnownPower;
 use crate::host_clock::HostClock;
 use crate::journal::NodeJournal;
+use crate::wait::Wait;
 
 pub(crate) use look::Look;
 
@@ -44,9 +45,6 @@ pub enum Output {
     /// The error output.
     Stderr,
 }
-
-/// Longest pause between two queries of [`Node::wait`].
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A virtual machine or container that is controlled through its shared directory.
 ///
@@ -402,28 +400,18 @@ impl Node {
     /// As for [`status`](Self::status); [`ErrorKind::TimedOut`] or [`ErrorKind::Cancelled`] as the
     /// control says; [`ErrorKind::Changing`] where another upload has begun a new run.
     pub fn wait(&mut self, control: &Control<'_>, mut on_change: impl FnMut(&StatusReport)) -> Result<StatusReport> {
-        let mut last: Option<StatusReport> = None;
-        let mut pause = Duration::from_millis(10);
+        let mut wait = Wait::new();
         loop {
-            let report = self.status()?;
-            let run_before = last.as_ref().and_then(|last| last.run_id);
-            if run_before.is_some() && report.run_id.is_some() && run_before != report.run_id {
-                return Err(Error::new(ErrorKind::Changing, "another upload has begun a new run")
-                    .with_hint("wait again, for that one"));
+            let look = wait.look(self)?;
+            if look.changed {
+                on_change(&look.report);
             }
-            let changed = last.as_ref().is_none_or(|last| differs(last, &report));
-            if changed {
-                on_change(&report);
-                pause = Duration::from_millis(10);
-            }
-            if matches!(report.state, State::Finished | State::MonitorStopped | State::GuestRebooted) {
-                return Ok(report);
+            if look.over {
+                return Ok(look.report);
             }
             // Not before: a run that has ended is told even where no time is given.
             control.check()?;
-            last = Some(report);
-            control.sleep(pause)?;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            control.sleep(look.pause)?;
         }
     }
 
@@ -506,12 +494,6 @@ fn invoke_failed(error: Error) -> Error {
         return error;
     }
     Error::new(ErrorKind::InvokeFailed, "the upload stands, but the monitor could not be invoked").with_source(error)
-}
-
-/// Whether somebody who watches would want to hear of it; heartbeats alone are not news.
-fn differs(last: &StatusReport, now: &StatusReport) -> bool {
-    let news = |report: &StatusReport| StatusReport { sequence: None, attempts: 0, ..report.clone() };
-    news(last) != news(now)
 }
 
 /// The operations without deadline, cancellation and progress; archives as tar.gz.

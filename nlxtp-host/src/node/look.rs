@@ -167,6 +167,7 @@ mod tests {
                 stderr_bytes: 0,
                 truncated: Truncated::default(),
                 custom: Some(b"said".to_vec()),
+                progress: None,
             };
             self.writes(&status_codec::encode(&status).unwrap());
         }

@@ -1,0 +1,268 @@
+"""A node, and the operations on it."""
+
+import logging
+import os
+import time
+import weakref
+from collections.abc import Iterator
+from typing import IO, Any, Callable, Optional, Union
+
+from . import _native
+from ._native import CancelToken, Status
+from ._reports import DownloadReport, Progress, UploadReport
+from ._targets import DiskImage, HostDirectory, StrPath, open_target
+from ._words import Power
+
+Archive = Union[str, "os.PathLike[str]", "os.PathLike[bytes]", bytes, bytearray, memoryview, IO[bytes]]
+"""What an upload takes: a path, a binary file object, or the archive's own bytes."""
+
+OnProgress = Callable[[Progress], object]
+"""Is told how far an operation is, at most some 20 times a second. What it raises ends the operation."""
+
+PowerSource = Union[Power, str, Callable[[], Union[Power, str, bool, None]]]
+"""Whether the guest is on: a word, or a callable that is asked at each operation. ``True`` stands for
+``"on"``, ``False`` for ``"off"``, ``None`` for ``"unknown"``."""
+
+_log = logging.getLogger("nlxtp")
+
+
+class Node:
+    """A virtual machine or container that is controlled through its shared directory.
+
+    Threads may share a node: each operation holds back others only where the storage demands it, and
+    a status can be had while an archive is on its way. After a :func:`os.fork` the child can go on
+    with it, too.
+
+    :param directory: the shared directory, or its path.
+    :param power: whether the guest is on. A disk can be written only while it is off.
+    :param invoke: starts the monitor inside the running guest, such as by ``lxc-attach``; it need not
+        wait for the run to end. Without it, the daemon in the guest has to notice an upload.
+    :param memory: what :attr:`memory` gave for this node in another process.
+    :param follow_links: on a disk, which has no links, upload a copy of what a link in the archive
+        leads to.
+    :param max_entries: most files, directories and links in an archive or the shared directory; a
+        million if it is not given.
+    :param max_bytes: most bytes of all files together, unpacked; 64 GiB if it is not given.
+    :param grace: seconds that the monitor may be silent beyond three of the intervals that it
+        promised; 5 if it is not given.
+    :param tomato_patience: the same for ToMaTo's guest modules, which promise nothing; 600 if it is
+        not given.
+    :param threads: how many threads compress a download; as many as there are processors if it is not
+        given.
+    :param keep_open: keep files open from one status query to the next, which makes them cheaper. A
+        directory's file system cannot be unmounted meanwhile.
+
+    >>> import tempfile
+    >>> container = tempfile.mkdtemp()
+    >>> node = nlxtp.Node(container, power="off")
+    >>> report = node.upload(example_archive)
+    >>> print(report.start_script, report.execution)
+    auto_exec.sh at-boot
+    >>> print(node.status().state)
+    not-started
+    """
+
+    def __init__(
+        self,
+        directory: Union[HostDirectory, DiskImage, StrPath],
+        *,
+        power: PowerSource = Power.UNKNOWN,
+        invoke: Optional[Callable[[], object]] = None,
+        memory: Optional[str] = None,
+        follow_links: bool = False,
+        max_entries: Optional[int] = None,
+        max_bytes: Optional[int] = None,
+        grace: Optional[float] = None,
+        tomato_patience: Optional[float] = None,
+        threads: Optional[int] = None,
+        keep_open: bool = False,
+    ) -> None:
+        if not isinstance(directory, (HostDirectory, DiskImage)):
+            directory = open_target(directory)
+        self._directory = directory
+        self._power = power
+        self._invoker = invoke
+        self._native = _native.Node(
+            os.fsencode(directory),
+            isinstance(directory, DiskImage),
+            weakref.ref(self),
+            power=None if callable(power) else str(power),
+            invokes=invoke is not None,
+            follow_links=follow_links,
+            max_entries=max_entries,
+            max_bytes=max_bytes,
+            grace=grace,
+            tomato_patience=tomato_patience,
+            threads=threads,
+            keep_open=keep_open,
+            memory=memory,
+        )
+
+    @property
+    def directory(self) -> Union[HostDirectory, DiskImage]:
+        """The shared directory."""
+        return self._directory
+
+    @property
+    def memory(self) -> Optional[str]:
+        """What must be remembered for the next query, should that come from another process: a small
+        JSON value for ``Node(memory=…)``. ``None`` where there is nothing to remember."""
+        return self._native.memory
+
+    def upload(
+        self,
+        archive: Archive,
+        *,
+        progress: Optional[OnProgress] = None,
+        timeout: Optional[float] = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> UploadReport:
+        """Replaces the shared directory's content by the archive's (tar, tar.gz, tar.zst or zip), and has
+        the start script executed. It happens whole or not at all: after a failure the old content is
+        as it was, but for :exc:`InvokeFailedError` (the new content stands) and :exc:`UnfinishedError`.
+
+        :param archive: its path, a binary file object, or its bytes. A file object is read from its
+            beginning; one that cannot be sought in is first copied to a temporary file, by another
+            thread.
+        :raises GuestOnError: the guest is on, and the storage is a disk.
+        :raises BadArchiveError: it is no archive, or a damaged one.
+        :raises RefusedError: it holds entries that are not taken.
+        :raises TooSmallError: it does not fit.
+        :raises InUseError: somebody else is writing.
+        """
+        source: "tuple[str, Any]"
+        if isinstance(archive, (bytes, bytearray, memoryview)):
+            source = ("bytes", bytes(archive))
+        elif isinstance(archive, (str, os.PathLike)):
+            source = ("path", os.fsencode(archive))
+        elif callable(getattr(archive, "read", None)):
+            source = ("file", archive)
+        else:
+            raise TypeError(f"archive must be a path, bytes or a binary file object, not {type(archive).__name__}")
+        report = UploadReport.from_json(self._native.upload(source, _told(progress), timeout, cancel))
+        _log.info("%s: uploaded run %s, %s", self._directory.path, report.run_id, report.execution)
+        if report.left_out:
+            _log.warning("%s: left out what belongs to the protocol: %s", self._directory.path, report.left_out)
+        return report
+
+    def status(self) -> Status:
+        """Tells how far the run has come. A status that is just being written is read again, for at most a
+        second; one that cannot be read is no error but :attr:`State.UNREADABLE`.
+
+        :raises NotFoundError: the shared directory is gone.
+        """
+        return self._native.status()
+
+    def wait(
+        self,
+        *,
+        on_change: Optional[Callable[[Status], object]] = None,
+        timeout: Optional[float] = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> Status:
+        """Waits until the run has ended one way or another: finished, monitor stopped, guest rebooted.
+
+        :param on_change: is shown each status that differs from the one before. What it raises ends
+            the wait.
+        :raises TimedOutError: the time is over.
+        :raises ChangingError: another upload has begun a new run.
+        """
+        status = self._native.wait(on_change, timeout, cancel)
+        _log.info("%s: %s", self._directory.path, status)
+        return status
+
+    def download(
+        self,
+        archive: Union[StrPath, IO[bytes]],
+        *,
+        format: Optional[str] = None,
+        level: Optional[int] = None,
+        replace: bool = False,
+        retries: int = 0,
+        progress: Optional[OnProgress] = None,
+        timeout: Optional[float] = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> DownloadReport:
+        """Packs the whole shared directory into an archive. At a path it stands only when it is complete;
+        what was written to a file object is of no use after a failure.
+
+        :param archive: a path, or a binary file object, which is written to from its position on.
+        :param format: ``"tar.gz"``, ``"tar"`` or ``"tar.zst"``; what the path ends with, or else
+            tar.gz, if it is not given.
+        :param level: of the compression: 0 to 9 for tar.gz, 1 to 22 for tar.zst.
+        :param replace: replace an existing file.
+        :param retries: how often to begin anew, at most, where something changed while it was packed;
+            only for paths.
+        :raises ChangingError: the guest changed a disk meanwhile.
+        """
+        is_file = callable(getattr(archive, "write", None))
+        if is_file and retries:
+            raise ValueError("retries need a path: what was written to a file object cannot be taken back")
+        sink: Any = archive if is_file else os.fsencode(archive)  # type: ignore[arg-type]
+        packed = self._native.download(sink, format, level, replace, retries, _told(progress), timeout, cancel)
+        report = DownloadReport.from_json(*packed)
+        _log.info("%s: downloaded %d files", self._directory.path, report.files)
+        if not report.is_settled:
+            _log.warning("%s: changed while it was downloaded", self._directory.path)
+        return report
+
+    def output(
+        self,
+        stream: str = "stdout",
+        *,
+        offset: int = 0,
+        limit: int = 64 << 20,
+        status: Optional[Status] = None,
+    ) -> bytes:
+        """One of the start script's outputs, from an offset on, and never more than the guest says to be
+        on the disk. Empty where there is no more yet.
+
+        :param stream: ``"stdout"`` or ``"stderr"``. ToMaTo's guest modules have both in ``"stdout"``.
+        :param limit: most bytes to return: a guest may have written very many.
+        :param status: what a query has just found; without it, the status is queried first.
+        """
+        return self._native.output(stream, offset, limit, status)
+
+    def follow(
+        self,
+        stream: str = "stdout",
+        *,
+        timeout: Optional[float] = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> Iterator[bytes]:
+        """Yields what the start script writes to one of its outputs, as it comes, until the run has ended.
+        Arguments are as for :meth:`output` and :meth:`wait`."""
+        waiting = _native.Waiting(self._native)
+        end = None if timeout is None else time.monotonic() + timeout
+        offset = 0
+        while True:
+            status, _, over, pause = waiting.look()
+            while piece := self._native.output(stream, offset, 1 << 20, status):
+                offset += len(piece)
+                yield piece
+            if over:
+                return
+            _native.pause(pause, None if end is None else end - time.monotonic(), cancel)
+
+    def _ask_power(self) -> str:
+        power: Any = self._power
+        answer: object = power() if callable(power) else power
+        if answer is None:
+            return str(Power.UNKNOWN)
+        if isinstance(answer, bool):
+            return str(Power.ON if answer else Power.OFF)
+        return str(answer)
+
+    def _invoke(self) -> None:
+        if self._invoker is not None:
+            self._invoker()
+
+    def __repr__(self) -> str:
+        return f"nlxtp.Node({self._directory!r})"
+
+
+def _told(progress: Optional[OnProgress]) -> Optional[Callable[[str, int, Optional[int]], object]]:
+    if progress is None:
+        return None
+    callback = progress
+    return lambda phase, done, total: callback(Progress(phase, done, total))
