@@ -27,6 +27,7 @@ pub mod fat;
 pub mod guest;
 pub mod host_clock;
 pub mod node;
+pub mod packages;
 pub mod shared_directory;
 pub mod status_json;
 pub mod watcher;

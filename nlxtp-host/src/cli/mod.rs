@@ -14,10 +14,14 @@ mod contents;
 mod disk;
 mod download;
 mod failure;
+mod http;
 mod logs;
 mod memory_file;
 mod options;
 mod output;
+mod package_nodes;
+mod package_steps;
+mod packages;
 mod progress;
 mod session;
 mod signals;
@@ -153,6 +157,7 @@ impl Command {
         match self {
             Self::Cat(_) | Self::Logs(_) => true,
             Self::Download(command) => command.is_to_stdout(),
+            Self::Archive(command) => command.is_to_stdout(),
             _ => false,
         }
     }

@@ -112,7 +112,7 @@ impl Upload {
 
 /// Refuses a target that holds something and nothing of nlXTP's: an upload would erase it, and the
 /// path may be a slip.
-fn check_ours(target: &Path) -> Result<(), Error> {
+pub fn check_ours(target: &Path) -> Result<(), Error> {
     // Not bounded by the limits, which are meant for the archive.
     let directory = shared_directory::open(target)?;
     let names = match directory.view() {
