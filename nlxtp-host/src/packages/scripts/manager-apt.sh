@@ -100,9 +100,12 @@ apt_install() {
     done
     [ $# -gt 0 ] || return 0
     # The order, and that all dependencies are there before anything is touched, is apt-get's
-    # business. The system's own package lists are left aside: they may offer what is not here.
+    # business. The system's own sources and package lists are left aside: they may offer what is
+    # not here, and so nothing can come from a network. (--no-download would also keep apt-get
+    # from taking files that are here.)
     mkdir -p "$work/lists/partial" "$work/archives/partial"
-    apt_call --no-download --no-remove --no-install-recommends \
+    apt_call --no-remove --no-install-recommends \
+        -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null \
         -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work" -o Dir::Cache::Archives="$work/archives" \
         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
         install "$@" || return 1
