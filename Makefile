@@ -9,7 +9,7 @@ export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
 # End-to-end tests make namespaces and devices: root runs them.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),env,sudo -E)
 
-.PHONY: help demo test build guest check unit fuzz-check e2e fuzz seeds bench header install
+.PHONY: help demo test build guest check unit fuzz-check python-test e2e fuzz seeds bench header install wheel
 
 help:
 	@echo 'make demo    see an archive go into guests, run there, and its results come back'
@@ -17,14 +17,15 @@ help:
 	@echo 'make build   build the command nlxtp and the static guest program'
 	@echo 'make bench   print how fast the operations are, beside what people use'
 	@echo 'make fuzz    fuzz for SECONDS=60 each target, or TARGET=one; make seeds writes its seeds'
-	@echo 'Parts of make test: check (lints, documents), unit, fuzz-check, e2e (real guests)'
+	@echo 'Parts of make test: check (lints, documents), unit, fuzz-check,'
+	@echo '                      python-test, e2e (real guests)'
 
 demo:
 	@scripts/setup.sh demo
 	@$(MAKE) --no-print-directory build
 	@scripts/demo.sh
 
-test: check unit fuzz-check e2e
+test: check unit fuzz-check python-test e2e
 	@echo 'All checks and tests have passed.'
 
 build: guest
@@ -52,17 +53,24 @@ check:
 # says so; here they run.
 unit:
 	scripts/setup.sh test
-	cargo test --workspace --exclude nlxtp-e2e --all-features -- --include-ignored
+	cargo test --workspace --exclude nlxtp-e2e --exclude nlxtp-python --all-features -- --include-ignored
 
 # All seeds, and each target for half a minute.
 fuzz-check:
 	scripts/setup.sh test
 	scripts/fuzz.sh check
 
+# The Python package, built, installed and tested as users do it.
+python-test: guest
+	scripts/setup.sh test
+	scripts/python.sh test
+
 e2e: build
 	scripts/setup.sh test
 	scripts/guest-boot.sh
 	scripts/guest-root.sh
+	scripts/guest-root.sh bullseye amd64
+	scripts/guest-root.sh trixie i386
 	cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --include-ignored --test-threads=1
 
 SECONDS := 60
@@ -85,6 +93,12 @@ header:
 # The C library; takes PREFIX and DESTDIR.
 install:
 	$(MAKE) --no-print-directory -C bindings-c install
+
+# A wheel for any Linux with the C library that its name tells, and Python from 3.9 on; the guest's
+# program is in it.
+wheel: guest
+	scripts/setup.sh wheel
+	scripts/python.sh wheel
 
 # Some 15 minutes. What was measured goes into the document, which git shows then.
 bench: build

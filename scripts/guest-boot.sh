@@ -6,7 +6,9 @@
 #
 # The packages are downloaded and unpacked, not installed; no root is needed. The folder
 # holds vmlinuz, busybox, modules/*.ko, and modules.order, which names those modules in
-# the order in which they must be loaded. It is made once and used again afterwards;
+# the order in which they must be loaded. In system/ is what a whole system needs beside
+# that: modules/*.ko and modules.order up to its root file system, and tree/VERSION/
+# as they lie in /lib/modules, for its own modprobe. It is made once and used again afterwards;
 # remove it to fetch a newer kernel. GUEST_KERNEL names another meta package.
 set -eu
 
@@ -17,6 +19,9 @@ meta_package=${GUEST_KERNEL:-linux-image-cloud-amd64}
 # vfat's usual mount options ask for (437 and ascii are its defaults).
 wanted_modules='virtio_pci virtio_blk vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8'
 
+# What a whole system needs before it can load modules itself: its disk, and ext4.
+system_modules='virtio_pci virtio_blk ext4'
+
 repository=$(cd "$(dirname "$0")/.." && pwd)
 guests=${CARGO_TARGET_DIR:-$repository/target}/guests
 boot=$guests/boot
@@ -25,7 +30,7 @@ say() { printf 'guest-boot: %s\n' "$*" >&2; }
 fail() { say "error: $*"; exit 1; }
 
 finish_if_there() {
-    if [ -e "$boot/complete" ]; then
+    if [ -e "$boot/system/complete" ]; then
         echo "$boot"
         exit 0
     fi
@@ -89,14 +94,14 @@ module_tree=$(echo "$work"/unpacked/lib/modules/*)
 [ -d "$module_tree" ] || module_tree=$(echo "$work"/unpacked/usr/lib/modules/*)
 [ -d "$module_tree" ] || fail "$kernel holds no modules"
 
-# add MODULE: copies it, after those that it depends on, and notes the order.
+# add FOLDER MODULE: copies it, after those that it depends on, and notes the order.
 add() {
-    grep -q "/$1\.ko" "$module_tree/modules.builtin" && return
-    grep -qx "$1.ko" "$result/modules.order" && return
+    grep -q "/$2\.ko" "$module_tree/modules.builtin" && return
+    grep -qx "$2.ko" "$1/modules.order" && return
     # File names have either - or _ where module names have _.
-    packed=$(find "$module_tree" -name "$(echo "$1" | sed 's/[-_]/[-_]/g').ko*" | head -n 1)
-    [ -n "$packed" ] || fail "$kernel has no module $1"
-    file=$result/modules/$1.ko
+    packed=$(find "$module_tree" -name "$(echo "$2" | sed 's/[-_]/[-_]/g').ko*" | head -n 1)
+    [ -n "$packed" ] || fail "$kernel has no module $2"
+    file=$1/modules/$2.ko
     case $packed in
         *.ko) cp "$packed" "$file" ;;
         *.xz) xz -dc "$packed" >"$file" ;;
@@ -104,14 +109,26 @@ add() {
         *) fail "cannot unpack $packed" ;;
     esac
     for dependency in $(tr '\0' '\n' <"$file" | sed -n 's/^depends=//p' | tr ',' ' '); do
-        add "$dependency"
+        add "$1" "$dependency"
     done
-    grep -qx "$1.ko" "$result/modules.order" || echo "$1.ko" >>"$result/modules.order"
+    grep -qx "$2.ko" "$1/modules.order" || echo "$2.ko" >>"$1/modules.order"
 }
 : >"$result/modules.order"
 for module in $wanted_modules; do
-    add "$module"
+    add "$result" "$module"
 done
+
+mkdir -p "$result/system/modules"
+: >"$result/system/modules.order"
+for module in $system_modules; do
+    add "$result/system" "$module"
+done
+version=$(basename "$module_tree")
+mkdir -p "$result/system/tree/$version/kernel"
+cp "$result"/modules/*.ko "$result/system/tree/$version/kernel/"
+cp "$result"/system/modules/*.ko "$result/system/tree/$version/kernel/"
+cp "$module_tree"/modules.builtin* "$result/system/tree/$version/"
+touch "$result/system/tree/$version/modules.order" "$result/system/complete"
 
 echo "$kernel" >"$result/complete"
 chmod -R u=rwX,go=rX "$result"

@@ -8,6 +8,7 @@
 #   daemon    busybox, and PROGRAM (nlxtp-guest) as the daemon
 #   shell     busybox, and PROGRAM (a POSIX shell script) as the guest program
 #   bare      nothing but PROGRAM (nlxtp-guest) as the first process
+#   system    busybox, which goes on to the whole system on the first disk
 #
 # The first three start e2e/guests/vm-init.sh, which says how the guest is controlled.
 # GUEST_CONFIG holds further lines for the guest's /etc/nlxtp.conf.
@@ -19,14 +20,14 @@ boot=${CARGO_TARGET_DIR:-$repository/target}/guests/boot
 
 fail() { printf 'initramfs: error: %s\n' "$*" >&2; exit 1; }
 
-usage='scripts/initramfs.sh busybox|daemon|shell|bare OUTPUT [PROGRAM]'
+usage='scripts/initramfs.sh busybox|daemon|shell|bare|system OUTPUT [PROGRAM]'
 [ $# -ge 2 ] || fail "usage: $usage"
 kind=$1 output=$2 program=${3-}
 
 [ -e "$boot/complete" ] || fail "no kernel in $boot: run scripts/guest-boot.sh"
 command -v cpio >/dev/null 2>&1 || fail 'cpio is missing: run scripts/setup.sh demo'
 case $kind in
-    busybox) ;;
+    busybox | system) ;;
     daemon | shell | bare)
         [ -n "$program" ] || fail "$kind needs a PROGRAM ($usage)"
         [ -r "$program" ] || fail "there is no $program: build it first"
@@ -78,6 +79,12 @@ case $kind in
         ;;
     bare)
         install -m 755 "$program" "$root/init"
+        ;;
+    system)
+        with_busybox
+        rm "$root"/lib/modules/*.ko
+        cp "$boot"/system/modules/*.ko "$boot/system/modules.order" "$root/lib/modules/"
+        install -m 755 "$repository/e2e/guests/system-init.sh" "$root/init"
         ;;
 esac
 

@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh build   a C compiler and linker for cargo
 #   scripts/setup.sh demo    build, and QEMU if it can be had (goes on without it)
+#   scripts/setup.sh wheel   build, and Python
 #   scripts/setup.sh bench   what the operations are compared with (goes on without it)
 #   scripts/setup.sh test    everything that `make test` uses; fails if any is missing
 #
@@ -15,6 +16,11 @@ set -eu
 build_tools='
 cc gcc
 make make
+'
+# The last is the module venv.
+python_tools='
+python3 python3
+/usr/share/doc/python3-venv/copyright python3-venv
 '
 demo_tools='
 cpio cpio
@@ -36,6 +42,7 @@ unshare util-linux
 fallocate util-linux
 losetup mount
 mkfs.ext4 e2fsprogs
+depmod kmod
 qemu-storage-daemon qemu-system-common
 nsenter util-linux
 setpriv util-linux
@@ -145,6 +152,10 @@ case "${1-}" in
         need "$build_tools" 'building'
         want "$demo_tools" 'The demonstration goes on WITHOUT a virtual machine.'
         ;;
+    wheel)
+        need_cargo
+        need "$build_tools$python_tools" 'making the wheel'
+        ;;
     bench)
         need_cargo
         need "$build_tools" 'building'
@@ -152,9 +163,9 @@ case "${1-}" in
         ;;
     test)
         need_cargo
-        need "$build_tools$demo_tools$test_tools" 'testing'
+        need "$build_tools$demo_tools$python_tools$test_tools" 'testing'
         ;;
     *)
-        fail 'say what for: scripts/setup.sh build|demo|bench|test'
+        fail 'say what for: scripts/setup.sh build|demo|wheel|bench|test'
         ;;
 esac

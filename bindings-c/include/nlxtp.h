@@ -353,6 +353,12 @@ typedef int32_t nlxtp_format;
 typedef struct nlxtp_cancel nlxtp_cancel;
 
 /**
+ * What has changed about one node. It never changes itself, and any thread may read it. It belongs to
+ * the caller, who frees it with nlxtp_change_free(); what its functions return belongs to it.
+ */
+typedef struct nlxtp_change nlxtp_change;
+
+/**
  * What a download took home. It never changes, and any thread may read it. It belongs to the
  * caller, who frees it with nlxtp_download_free(); what its functions return belongs to it.
  */
@@ -382,6 +388,13 @@ typedef struct nlxtp_status nlxtp_status;
  * frees it with nlxtp_upload_free(); what its functions return belongs to it.
  */
 typedef struct nlxtp_upload nlxtp_upload;
+
+/**
+ * Watches any number of nodes in one thread. It belongs to the caller, who frees it with
+ * nlxtp_watcher_free(). Any thread may use it, one at a time: a call with a watcher that is in use
+ * fails with NLXTP_ERROR_IN_USE, but for nlxtp_watcher_wake().
+ */
+typedef struct nlxtp_watcher nlxtp_watcher;
 
 /**
  * What a new disk is to be. Fill it with zeros, which mean "as usual", then set `size` and what is
@@ -529,6 +542,12 @@ typedef struct {
 } nlxtp_control;
 
 /**
+ * Is shown each status that differs from the one before, in the thread of the call. The status is
+ * the library's and is gone when the callback returns.
+ */
+typedef void (*nlxtp_change_fn)(void *user_data, const nlxtp_status *status);
+
+/**
  * Where an archive is read from. Fill it with zeros, then set `size` and both callbacks. They are
  * called in the thread of the call; a failure is returned as a negative errno value, such as -EIO.
  */
@@ -553,12 +572,6 @@ typedef struct {
 } nlxtp_reader;
 
 /**
- * Is shown each status that differs from the one before, in the thread of the call. The status is
- * the library's and is gone when the callback returns.
- */
-typedef void (*nlxtp_change_fn)(void *user_data, const nlxtp_status *status);
-
-/**
  * Where an archive is written to. Fill it with zeros, then set `size` and the callback. It is called
  * in the thread of the call; a failure is returned as a negative errno value, such as -ENOSPC.
  */
@@ -576,6 +589,37 @@ typedef struct {
      */
     void *user_data;
 } nlxtp_writer;
+
+/**
+ * How a watcher is to work. Fill it with zeros, which mean "as usual", then set `size` and what is
+ * wanted. NULL in its place means: all as usual.
+ */
+typedef struct {
+    /**
+     * sizeof(nlxtp_watcher_options).
+     */
+    size_t size;
+    /**
+     * Milliseconds before which no node is asked again; 0 for 100, and never less than 10.
+     */
+    uint64_t shortest_ms;
+    /**
+     * Milliseconds after which a node that is quiet is asked again; 0 for 5000.
+     */
+    uint64_t longest_ms;
+    /**
+     * Most files of nodes that are kept open; 0 for half of what the process may open at this moment
+     * (RLIMIT_NOFILE). A directory takes 4, a disk image 1; further nodes cost more to ask.
+     */
+    uint64_t open_files;
+} nlxtp_watcher_options;
+
+/**
+ * Is shown a change, in the thread of the call. The change is the library's and is gone when the
+ * callback returns. It may use the watcher and its nodes, but not free the watcher. Returns 0 to go
+ * on, or anything else to end nlxtp_watcher_run() with NLXTP_OK.
+ */
+typedef int (*nlxtp_watch_fn)(void *user_data, const nlxtp_change *change);
 
 #ifdef __cplusplus
 extern "C" {
@@ -691,7 +735,19 @@ nlxtp_result nlxtp_node_open(const char *target,
                              nlxtp_error **error);
 
 /**
- * Frees a node. It must not be in use. NULL is harmless.
+ * The same by a descriptor of the directory, disk image or block device, wherever its name leads
+ * meanwhile. The library takes a duplicate: the descriptor stays the caller's and may be closed. Each
+ * operation opens it anew through /proc/self/fd, with the rights of the process, so how it was opened
+ * does not matter. Nothing can take the place of what a descriptor leads to: an upload writes an image
+ * file like a block device, so one that is cut off leaves NLXTP_ERROR_UNFINISHED.
+ */
+nlxtp_result nlxtp_node_open_fd(int target,
+                                const nlxtp_node_options *options,
+                                nlxtp_node **node,
+                                nlxtp_error **error);
+
+/**
+ * Frees a node. It must not be in use; one that is watched stays watched. NULL is harmless.
  */
 void nlxtp_node_free(nlxtp_node *node);
 
@@ -701,39 +757,6 @@ void nlxtp_node_free(nlxtp_node *node);
  * remember, and else a string to be freed with nlxtp_string_free().
  */
 nlxtp_result nlxtp_node_memory(const nlxtp_node *node, char **memory, nlxtp_error **error);
-
-/**
- * Replaces the shared directory's content by that of the archive at a path (tar, tar.gz, tar.zst or
- * zip), and has its start script executed. On failure the old content stands, but for
- * NLXTP_ERROR_INVOKE_FAILED (the new content stands) and a block device whose writing was cut off
- * (NLXTP_ERROR_UNFINISHED from then on, until an upload succeeds). `control` and `report` may be
- * NULL; what `report` gets is freed with nlxtp_upload_free().
- */
-nlxtp_result nlxtp_node_upload(const nlxtp_node *node,
-                               const char *archive,
-                               const nlxtp_control *control,
-                               nlxtp_upload **report,
-                               nlxtp_error **error);
-
-/**
- * The same with an archive that is open already: a file, which is read from its beginning whatever
- * its position, or a pipe, which is first copied to a temporary file. The descriptor stays open,
- * and its position is of no meaning afterwards.
- */
-nlxtp_result nlxtp_node_upload_fd(const nlxtp_node *node,
-                                  int archive,
-                                  const nlxtp_control *control,
-                                  nlxtp_upload **report,
-                                  nlxtp_error **error);
-
-/**
- * The same with an archive that callbacks read.
- */
-nlxtp_result nlxtp_node_upload_reader(const nlxtp_node *node,
-                                      const nlxtp_reader *archive,
-                                      const nlxtp_control *control,
-                                      nlxtp_upload **report,
-                                      nlxtp_error **error);
 
 /**
  * Tells how far the run has come. A status that is just being written is read again, for at most a
@@ -769,41 +792,6 @@ nlxtp_result nlxtp_node_read_output(const nlxtp_node *node,
                                     size_t length,
                                     size_t *length_read,
                                     nlxtp_error **error);
-
-/**
- * Packs the whole shared directory into an archive at a path, which stands for it only when it is
- * complete. `format` is a number of nlxtp_format. An existing file is only replaced if `replace` is
- * not 0. `control` and `report` may be NULL; what `report` gets is freed with
- * nlxtp_download_free(). NLXTP_ERROR_CHANGING: the guest changed a disk meanwhile.
- */
-nlxtp_result nlxtp_node_download(const nlxtp_node *node,
-                                 const char *archive,
-                                 int32_t format,
-                                 int replace,
-                                 const nlxtp_control *control,
-                                 nlxtp_download **report,
-                                 nlxtp_error **error);
-
-/**
- * The same, written to an open descriptor from its position on. It stays open and is not flushed;
- * after a failure, what was written is of no use.
- */
-nlxtp_result nlxtp_node_download_fd(const nlxtp_node *node,
-                                    int archive,
-                                    int32_t format,
-                                    const nlxtp_control *control,
-                                    nlxtp_download **report,
-                                    nlxtp_error **error);
-
-/**
- * The same, written by a callback.
- */
-nlxtp_result nlxtp_node_download_writer(const nlxtp_node *node,
-                                        const nlxtp_writer *archive,
-                                        int32_t format,
-                                        const nlxtp_control *control,
-                                        nlxtp_download **report,
-                                        nlxtp_error **error);
 
 /**
  * The run that the upload began, 32 hexadecimal digits; NULL for NULL.
@@ -983,6 +971,173 @@ const char *nlxtp_status_json(const nlxtp_status *status);
  * Frees a status. NULL is harmless.
  */
 void nlxtp_status_free(nlxtp_status *status);
+
+/**
+ * Replaces the shared directory's content by that of the archive at a path (tar, tar.gz, tar.zst or
+ * zip), and has its start script executed. On failure the old content stands, but for
+ * NLXTP_ERROR_INVOKE_FAILED (the new content stands) and a block device whose writing was cut off
+ * (NLXTP_ERROR_UNFINISHED from then on, until an upload succeeds). `control` and `report` may be
+ * NULL; what `report` gets is freed with nlxtp_upload_free().
+ */
+nlxtp_result nlxtp_node_upload(const nlxtp_node *node,
+                               const char *archive,
+                               const nlxtp_control *control,
+                               nlxtp_upload **report,
+                               nlxtp_error **error);
+
+/**
+ * The same with an archive that is open already: a file, which is read from its beginning whatever
+ * its position, or a pipe, which is first copied to a temporary file. The descriptor stays open,
+ * and its position is of no meaning afterwards.
+ */
+nlxtp_result nlxtp_node_upload_fd(const nlxtp_node *node,
+                                  int archive,
+                                  const nlxtp_control *control,
+                                  nlxtp_upload **report,
+                                  nlxtp_error **error);
+
+/**
+ * The same with an archive that callbacks read.
+ */
+nlxtp_result nlxtp_node_upload_reader(const nlxtp_node *node,
+                                      const nlxtp_reader *archive,
+                                      const nlxtp_control *control,
+                                      nlxtp_upload **report,
+                                      nlxtp_error **error);
+
+/**
+ * Packs the whole shared directory into an archive at a path, which stands for it only when it is
+ * complete. `format` is a number of nlxtp_format. An existing file is only replaced if `replace` is
+ * not 0. `control` and `report` may be NULL; what `report` gets is freed with
+ * nlxtp_download_free(). NLXTP_ERROR_CHANGING: the guest changed a disk meanwhile.
+ */
+nlxtp_result nlxtp_node_download(const nlxtp_node *node,
+                                 const char *archive,
+                                 int32_t format,
+                                 int replace,
+                                 const nlxtp_control *control,
+                                 nlxtp_download **report,
+                                 nlxtp_error **error);
+
+/**
+ * The same, written to an open descriptor from its position on. It stays open and is not flushed;
+ * after a failure, what was written is of no use.
+ */
+nlxtp_result nlxtp_node_download_fd(const nlxtp_node *node,
+                                    int archive,
+                                    int32_t format,
+                                    const nlxtp_control *control,
+                                    nlxtp_download **report,
+                                    nlxtp_error **error);
+
+/**
+ * The same, written by a callback.
+ */
+nlxtp_result nlxtp_node_download_writer(const nlxtp_node *node,
+                                        const nlxtp_writer *archive,
+                                        int32_t format,
+                                        const nlxtp_control *control,
+                                        nlxtp_download **report,
+                                        nlxtp_error **error);
+
+/**
+ * Makes what watches nodes, to be freed with nlxtp_watcher_free(). `options` may be NULL.
+ */
+nlxtp_result nlxtp_watcher_new(const nlxtp_watcher_options *options,
+                               nlxtp_watcher **watcher,
+                               nlxtp_error **error);
+
+/**
+ * Begins to watch a node, whose first status is told soon. `user_data` is what its changes carry.
+ * `id`, which may be NULL, gets a number from 1 that no other node of this watcher ever has.
+ *
+ * The node stays the caller's. Its handle can be used as before whenever no call with the watcher is
+ * under way (else: NLXTP_ERROR_IN_USE), so also in the callback of nlxtp_watcher_run(). It may be
+ * freed: the node is watched on, and goes when it is removed. A node can be watched by one watcher.
+ */
+nlxtp_result nlxtp_watcher_add(const nlxtp_watcher *watcher,
+                               const nlxtp_node *node,
+                               void *user_data,
+                               uint64_t *id,
+                               nlxtp_error **error);
+
+/**
+ * Watches a node no longer. Its handle stays as it is, for the caller to use and to free. Fails with
+ * NLXTP_ERROR_NOT_FOUND where no node of this number is watched.
+ */
+nlxtp_result nlxtp_watcher_remove(const nlxtp_watcher *watcher,
+                                  uint64_t id,
+                                  nlxtp_error **error);
+
+/**
+ * How many nodes are watched; 0 for NULL, and for a watcher that is in use by another call.
+ */
+size_t nlxtp_watcher_count(const nlxtp_watcher *watcher);
+
+/**
+ * Waits for the next change of any node, asking them in turn. `control`, which may be NULL, says how
+ * long; its `progress` is not called. A time of 0 asks whoever is due, without waiting.
+ *
+ * `change` gets what has changed, to be freed with nlxtp_change_free(), or NULL where nobody is
+ * watched or nlxtp_watcher_wake() was called. What fails about a node is told as its change, once; the
+ * node is asked again like any other. A run that has ended is still watched, for another may begin. A
+ * heartbeat alone is no change. After NLXTP_ERROR_TIMED_OUT and NLXTP_ERROR_CANCELLED, call again to
+ * go on.
+ */
+nlxtp_result nlxtp_watcher_next(const nlxtp_watcher *watcher,
+                                const nlxtp_control *control,
+                                nlxtp_change **change,
+                                nlxtp_error **error);
+
+/**
+ * Shows a callback one change after the other, as nlxtp_watcher_next() finds them, until the callback
+ * says so, nobody is watched, or nlxtp_watcher_wake() is called: NLXTP_OK. Else it ends as
+ * nlxtp_watcher_next() fails; the time in `control` is for all of it.
+ */
+nlxtp_result nlxtp_watcher_run(const nlxtp_watcher *watcher,
+                               const nlxtp_control *control,
+                               nlxtp_watch_fn on_change,
+                               void *user_data,
+                               nlxtp_error **error);
+
+/**
+ * Lets the nlxtp_watcher_next() or nlxtp_watcher_run() that is under way return soon, with NLXTP_OK
+ * and without a change; or else the next one. It is how another thread gets to use the watcher: it
+ * says somewhere what it wants, and wakes the thread that watches. May be called from any thread, but
+ * not from a signal handler. NULL is harmless.
+ */
+void nlxtp_watcher_wake(const nlxtp_watcher *watcher);
+
+/**
+ * Frees a watcher, and the nodes whose handles were freed before; all others are watched no longer.
+ * Neither it nor its nodes may be in use. NULL is harmless.
+ */
+void nlxtp_watcher_free(nlxtp_watcher *watcher);
+
+/**
+ * The number of the node, as nlxtp_watcher_add() gave it; 0 for NULL.
+ */
+uint64_t nlxtp_change_node(const nlxtp_change *change);
+
+/**
+ * What nlxtp_watcher_add() was given with the node; NULL for NULL.
+ */
+void *nlxtp_change_user_data(const nlxtp_change *change);
+
+/**
+ * The node's status now; NULL where it cannot be asked, and for NULL.
+ */
+const nlxtp_status *nlxtp_change_status(const nlxtp_change *change);
+
+/**
+ * Why the node cannot be asked; NULL where it can, and for NULL.
+ */
+const nlxtp_error *nlxtp_change_error(const nlxtp_change *change);
+
+/**
+ * Frees a change. NULL is harmless.
+ */
+void nlxtp_change_free(nlxtp_change *change);
 
 #ifdef __cplusplus
 }  // extern "C"

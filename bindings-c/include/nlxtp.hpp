@@ -18,11 +18,15 @@
 
 namespace nlxtp {
 
-/** Why an operation failed. what() is all that is known, in words. */
+/** Why an operation failed. what() is all that is known, in words. It never changes; copies share it. */
 class error : public std::runtime_error {
 public:
     explicit error(nlxtp_error *given)
         : std::runtime_error(text_of(given)), handle_(given, nlxtp_error_free) {}
+
+    /** An error that belongs to something else, which it keeps. */
+    error(const nlxtp_error *given, std::shared_ptr<const void> owner)
+        : std::runtime_error(text_of(given)), handle_(std::move(owner), given) {}
 
     nlxtp_result code() const noexcept { return nlxtp_error_code(handle_.get()); }
     /** A stable word, such as "bad-archive". */
@@ -44,8 +48,7 @@ private:
     }
     static std::string_view or_empty(const char *text) { return text != nullptr ? text : ""; }
 
-    // Exceptions are copied.
-    std::shared_ptr<nlxtp_error> handle_;
+    std::shared_ptr<const nlxtp_error> handle_;
 };
 
 namespace detail {
@@ -70,7 +73,10 @@ inline std::string text(const char *given) { return given != nullptr ? given : "
 /** What a status query found. */
 class status {
 public:
-    explicit status(nlxtp_status *given) : handle_(given) {}
+    explicit status(nlxtp_status *given) : handle_(given, nlxtp_status_free) {}
+
+    /** A status that belongs to something else, which it keeps. */
+    status(const nlxtp_status *given, std::shared_ptr<const void> owner) : handle_(std::move(owner), given) {}
 
     nlxtp_state state() const noexcept { return nlxtp_status_state(handle_.get()); }
     std::string word() const { return detail::text(nlxtp_status_state_word(handle_.get())); }
@@ -99,7 +105,8 @@ public:
     const nlxtp_status *get() const noexcept { return handle_.get(); }
 
 private:
-    detail::owned<nlxtp_status, nlxtp_status_free> handle_;
+    // It never changes, so that copies share it.
+    std::shared_ptr<const nlxtp_status> handle_;
 };
 
 /** Cancels operations from another thread. */
@@ -127,6 +134,27 @@ struct control {
     const nlxtp::cancel *cancel = nullptr;
 };
 
+namespace detail {
+
+inline nlxtp_control to_c(const control &how) {
+    nlxtp_control given{};
+    given.size = sizeof(given);
+    given.has_timeout = how.timeout.has_value();
+    if (how.timeout) {
+        given.timeout_ms = static_cast<std::uint64_t>(how.timeout->count() < 0 ? 0 : how.timeout->count());
+    }
+    if (how.progress) {
+        given.user_data = const_cast<control *>(&how);
+        given.progress = [](void *data, const nlxtp_progress *progress) {
+            return static_cast<const control *>(data)->progress(*progress) ? 0 : 1;
+        };
+    }
+    given.cancel = how.cancel != nullptr ? how.cancel->get() : nullptr;
+    return given;
+}
+
+} // namespace detail
+
 /** What is known of a node. */
 struct node_options {
     nlxtp_power power = NLXTP_POWER_UNKNOWN;
@@ -144,35 +172,24 @@ struct node_options {
 /** A virtual machine or container that is controlled through its shared directory. */
 class node {
 public:
-    explicit node(const std::string &target, node_options options = {})
-        : options_(std::make_unique<node_options>(std::move(options))) {
-        nlxtp_node_options given{};
-        given.size = sizeof(given);
-        given.power = options_->power;
-        given.follow_links = options_->follow_links;
-        given.max_entries = options_->max_entries;
-        given.max_bytes = options_->max_bytes;
-        given.user_data = options_.get();
-        if (options_->power_state) {
-            given.power_state = [](void *data) { return static_cast<node_options *>(data)->power_state(); };
-        }
-        if (options_->invoke_monitor) {
-            given.invoke_monitor = [](void *data) {
-                return static_cast<node_options *>(data)->invoke_monitor();
-            };
-        }
-        given.memory = options_->memory.empty() ? nullptr : options_->memory.c_str();
-        nlxtp_error *error = nullptr;
-        nlxtp_node *opened = nullptr;
-        detail::check(nlxtp_node_open(target.c_str(), &given, &opened, &error), error);
-        handle_.reset(opened);
+    explicit node(const std::string &target, node_options options = {}) : node(std::move(options)) {
+        open([&](const nlxtp_node_options *given, nlxtp_node **opened, nlxtp_error **error) {
+            return nlxtp_node_open(target.c_str(), given, opened, error);
+        });
+    }
+
+    /** By the descriptor of the directory or disk, which stays the caller's; see nlxtp_node_open_fd(). */
+    explicit node(int target, node_options options = {}) : node(std::move(options)) {
+        open([&](const nlxtp_node_options *given, nlxtp_node **opened, nlxtp_error **error) {
+            return nlxtp_node_open_fd(target, given, opened, error);
+        });
     }
 
     /** Replaces the content by the archive's; returns the run id. */
     std::string upload(const std::string &archive, const control &how = {}) {
         nlxtp_error *error = nullptr;
         nlxtp_upload *report = nullptr;
-        const nlxtp_control given = to_c(how);
+        const nlxtp_control given = detail::to_c(how);
         detail::check(nlxtp_node_upload(handle_.get(), archive.c_str(), &given, &report, &error), error);
         const detail::owned<nlxtp_upload, nlxtp_upload_free> owner(report);
         return detail::text(nlxtp_upload_run_id(report));
@@ -189,7 +206,7 @@ public:
     nlxtp::status wait(const control &how = {}) {
         nlxtp_error *error = nullptr;
         nlxtp_status *found = nullptr;
-        const nlxtp_control given = to_c(how);
+        const nlxtp_control given = detail::to_c(how);
         detail::check(nlxtp_node_wait(handle_.get(), &given, nullptr, nullptr, &found, &error), error);
         return nlxtp::status(found);
     }
@@ -199,7 +216,7 @@ public:
                          nlxtp_format format = NLXTP_FORMAT_BY_NAME) {
         nlxtp_error *error = nullptr;
         nlxtp_download *report = nullptr;
-        const nlxtp_control given = to_c(how);
+        const nlxtp_control given = detail::to_c(how);
         detail::check(nlxtp_node_download(handle_.get(), archive.c_str(), format, replace, &given, &report,
                                           &error),
                       error);
@@ -234,26 +251,122 @@ public:
     const nlxtp_node *get() const noexcept { return handle_.get(); }
 
 private:
-    static nlxtp_control to_c(const control &how) {
-        nlxtp_control given{};
+    explicit node(node_options options) : options_(std::make_unique<node_options>(std::move(options))) {}
+
+    template <typename Opener> void open(Opener opener) {
+        nlxtp_node_options given{};
         given.size = sizeof(given);
-        given.has_timeout = how.timeout.has_value();
-        if (how.timeout) {
-            given.timeout_ms = static_cast<std::uint64_t>(how.timeout->count() < 0 ? 0 : how.timeout->count());
+        given.power = options_->power;
+        given.follow_links = options_->follow_links;
+        given.max_entries = options_->max_entries;
+        given.max_bytes = options_->max_bytes;
+        given.user_data = options_.get();
+        if (options_->power_state) {
+            given.power_state = [](void *data) { return static_cast<node_options *>(data)->power_state(); };
         }
-        if (how.progress) {
-            given.user_data = const_cast<control *>(&how);
-            given.progress = [](void *data, const nlxtp_progress *progress) {
-                return static_cast<const control *>(data)->progress(*progress) ? 0 : 1;
+        if (options_->invoke_monitor) {
+            given.invoke_monitor = [](void *data) {
+                return static_cast<node_options *>(data)->invoke_monitor();
             };
         }
-        given.cancel = how.cancel != nullptr ? how.cancel->get() : nullptr;
-        return given;
+        given.memory = options_->memory.empty() ? nullptr : options_->memory.c_str();
+        nlxtp_error *error = nullptr;
+        nlxtp_node *opened = nullptr;
+        detail::check(opener(&given, &opened, &error), error);
+        handle_.reset(opened);
     }
 
     // Before the handle, which refers to it and goes first.
     std::unique_ptr<node_options> options_;
     detail::owned<nlxtp_node, nlxtp_node_free> handle_;
+};
+
+/** What has changed about one node of a watcher. */
+class change {
+public:
+    explicit change(nlxtp_change *given) : handle_(given, nlxtp_change_free) {}
+
+    /** The number that watcher::add() gave. */
+    std::uint64_t node() const noexcept { return nlxtp_change_node(handle_.get()); }
+    /** The node's status now, unless it cannot be asked. */
+    std::optional<nlxtp::status> status() const {
+        const nlxtp_status *found = nlxtp_change_status(handle_.get());
+        return found != nullptr ? std::optional<nlxtp::status>({found, handle_}) : std::nullopt;
+    }
+    /** Why it cannot be asked. */
+    std::optional<nlxtp::error> error() const {
+        const nlxtp_error *found = nlxtp_change_error(handle_.get());
+        return found != nullptr ? std::optional<nlxtp::error>({found, handle_}) : std::nullopt;
+    }
+    const nlxtp_change *get() const noexcept { return handle_.get(); }
+
+private:
+    std::shared_ptr<const nlxtp_change> handle_;
+};
+
+/** How often a watcher asks its nodes; zeros mean "as usual". */
+struct watcher_options {
+    std::chrono::milliseconds shortest{0};
+    std::chrono::milliseconds longest{0};
+    std::uint64_t open_files = 0;
+};
+
+/** Watches any number of nodes in one thread. */
+class watcher {
+public:
+    explicit watcher(const watcher_options &options = {}) {
+        nlxtp_watcher_options given{};
+        given.size = sizeof(given);
+        given.shortest_ms = static_cast<std::uint64_t>(options.shortest.count());
+        given.longest_ms = static_cast<std::uint64_t>(options.longest.count());
+        given.open_files = options.open_files;
+        nlxtp_error *error = nullptr;
+        nlxtp_watcher *made = nullptr;
+        detail::check(nlxtp_watcher_new(&given, &made, &error), error);
+        handle_.reset(made);
+    }
+
+    /** Begins to watch a node, and returns its number here. The node can be used and moved as before,
+     * but not while next() is under way. It must outlive the watcher, or be removed from it, if it has
+     * callbacks. */
+    std::uint64_t add(const nlxtp::node &node) {
+        nlxtp_error *error = nullptr;
+        std::uint64_t id = 0;
+        detail::check(nlxtp_watcher_add(handle_.get(), node.get(), nullptr, &id, &error), error);
+        return id;
+    }
+
+    void remove(std::uint64_t id) {
+        nlxtp_error *error = nullptr;
+        detail::check(nlxtp_watcher_remove(handle_.get(), id, &error), error);
+    }
+
+    /** How many nodes are watched. */
+    std::size_t size() const noexcept { return nlxtp_watcher_count(handle_.get()); }
+
+    /** The next change; none where nobody is watched, or wake() was called. */
+    std::optional<change> next(const control &how = {}) {
+        nlxtp_error *error = nullptr;
+        nlxtp_change *found = nullptr;
+        const nlxtp_control given = detail::to_c(how);
+        detail::check(nlxtp_watcher_next(handle_.get(), &given, &found, &error), error);
+        return found != nullptr ? std::optional<change>(found) : std::nullopt;
+    }
+
+    /** Calls a function with one change after the other until it returns false, nobody is watched, or
+     * wake() is called. It may throw, and use the watcher and its nodes. */
+    template <typename Function> void run(Function &&function) {
+        for (auto change = next(); change && function(*change); change = next()) {
+        }
+    }
+
+    /** Lets next() or run(), in whatever thread, return soon; or else the next one. */
+    void wake() const noexcept { nlxtp_watcher_wake(handle_.get()); }
+
+    const nlxtp_watcher *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owned<nlxtp_watcher, nlxtp_watcher_free> handle_;
 };
 
 } // namespace nlxtp

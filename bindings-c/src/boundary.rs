@@ -83,6 +83,31 @@ pub fn free<H: Handle>(handle: *mut H) {
     drop(dropped);
 }
 
+/// A handle that the library itself keeps, for as long as what it belongs to.
+pub struct Owned<H: Handle>(*mut H);
+
+// SAFETY: it is what a box would be; what is inside goes to other threads, says its bound.
+unsafe impl<H: Handle> Send for Owned<H> {}
+// SAFETY: only the pointer can be had by reference; what is inside may be shared, says its bound.
+unsafe impl<H: Handle> Sync for Owned<H> {}
+
+impl<H: Handle> Owned<H> {
+    pub fn new(inner: H::Inner) -> Self {
+        Self(give(inner))
+    }
+
+    /// The handle, to be lent to the caller.
+    pub fn get(&self) -> *const H {
+        self.0
+    }
+}
+
+impl<H: Handle> Drop for Owned<H> {
+    fn drop(&mut self) {
+        free(self.0);
+    }
+}
+
 /// A structure of the header that may grow: it begins with its size as the caller knows it.
 ///
 /// # Safety

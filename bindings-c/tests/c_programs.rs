@@ -101,6 +101,12 @@ impl Programs {
         run(self.call(&program).arg(self.path("empty")).arg(self.path("good.tar.gz")));
     }
 
+    fn check_watcher(&self) {
+        let program = self.compile("watcher");
+        fs::create_dir(self.path("guests")).unwrap();
+        run(self.call(&program).arg(self.path("guests")));
+    }
+
     fn check_cycle(&self) {
         let program = self.compile("cycle");
         for kind in ["disk", "directory"] {
@@ -123,6 +129,7 @@ fn check_all(how: How) {
     programs.make_archives();
     programs.check_arguments();
     programs.check_cycle();
+    programs.check_watcher();
 }
 
 #[test]

@@ -43,12 +43,20 @@ impl Container {
     /// Without root, or if the root file system was not prepared or cannot be copied.
     #[track_caller]
     pub fn create() -> Self {
+        Self::copied_from(&places::guest_root())
+    }
+
+    /// Makes a stopped container from a copy of another root file system.
+    ///
+    /// # Panics
+    /// As [`Container::create`].
+    #[track_caller]
+    pub fn copied_from(original: &Path) -> Self {
         places::require_root();
-        let original = places::guest_root();
         let folder = places::temporary_folder("container");
         let container = Container { folder, console: Console::new(), running: None };
         let mut copy = Command::new("cp");
-        copy.args(["-a", "--reflink=auto", "--"]).arg(&original).arg(container.root());
+        copy.args(["-a", "--reflink=auto", "--"]).arg(original).arg(container.root());
         run(&mut copy, COPY).success();
         container.install(&guest_file("container-init.sh"), "/run/container-init.sh");
         container

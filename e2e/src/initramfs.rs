@@ -18,12 +18,14 @@ pub enum Initramfs {
     Shell(PathBuf),
     /// Nothing but this `nlxtp-guest`, as the first process.
     Bare(PathBuf),
+    /// What goes on to the whole system on the first disk (see [`crate::system`]).
+    System,
 }
 
 impl Initramfs {
     /// Whether the guest takes commands (see `e2e/guests/vm-init.sh`).
     pub fn takes_commands(&self) -> bool {
-        !matches!(self, Initramfs::Bare(_))
+        !matches!(self, Initramfs::Bare(_) | Initramfs::System)
     }
 
     /// Builds the initramfs as the file `output`, with these lines added to the guest's
@@ -38,6 +40,7 @@ impl Initramfs {
             Initramfs::Daemon(program) => ("daemon", Some(program)),
             Initramfs::Shell(program) => ("shell", Some(program)),
             Initramfs::Bare(program) => ("bare", Some(program)),
+            Initramfs::System => ("system", None),
         };
         let mut script = Command::new(places::repository().join("scripts/initramfs.sh"));
         script

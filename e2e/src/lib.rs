@@ -32,6 +32,7 @@ pub mod power_cut;
 pub mod process;
 pub mod qmp;
 pub mod recorded_disk;
+pub mod system;
 pub mod tree;
 pub mod vm;
 pub mod write_log;

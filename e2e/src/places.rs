@@ -56,6 +56,21 @@ pub fn guest_root() -> PathBuf {
     folder
 }
 
+/// The root file system of another suite and architecture, which `scripts/guest-root.sh` makes.
+///
+/// # Panics
+/// If it is not there.
+#[track_caller]
+pub fn guest_root_of(suite: &str, architecture: &str) -> PathBuf {
+    let folder = target().join(format!("guests/root-{suite}-{architecture}"));
+    assert!(
+        folder.join("etc/nlxtp-guest-root").exists(),
+        "no guest root file system in {}: run scripts/guest-root.sh {suite} {architecture} (`make test` does)",
+        folder.display()
+    );
+    folder
+}
+
 /// A temporary folder beside the prepared guests, on their file system.
 ///
 /// # Panics

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use arbitrary::Unstructured;
-use nlxtp_guest::config::{Config, Mode, Noticing};
+use nlxtp_guest::config::{Config, Device, Mode, Noticing};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -59,7 +59,8 @@ fn in_range(config: &Config) {
     }
     let timeout = config.run_timeout.unwrap_or(YEAR);
     assert!(timeout <= YEAR && !timeout.is_zero() && whole(timeout), "{config:?}");
-    assert!(config.dir.is_absolute() && config.device.iter().chain(&config.modules).all(|path| path.is_absolute()));
+    assert!(config.dir.is_absolute() && config.modules.iter().all(|path| path.is_absolute()));
+    assert!(!matches!(&config.device, Device::At(path) if path.is_relative()));
 }
 
 fn written_and_read(config: &Config) {
@@ -89,7 +90,11 @@ fn any_config(source: &mut Unstructured<'_>) -> arbitrary::Result<Config> {
         tomato_status: source.arbitrary()?,
         grace: time(source, Duration::ZERO, DAY)?,
         run_timeout: Some(time(source, Duration::ZERO, YEAR)?).filter(|timeout| !timeout.is_zero()),
-        device: if source.arbitrary()? { Some(path(source)?) } else { None },
+        device: match source.int_in_range(0..=2)? {
+            0 => Device::Unsaid,
+            1 => Device::Auto,
+            _ => Device::At(path(source)?),
+        },
         modules: Vec::new(),
     };
     for _ in 0..source.int_in_range(0..=3)? {

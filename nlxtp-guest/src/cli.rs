@@ -15,6 +15,9 @@ use rextfv_core::status::MAX_CUSTOM_BYTES;
 use crate::config::{Config, ConfigError, Loaded};
 use crate::custom::{self, RUN_VARIABLE};
 use crate::error::{Doing, Error, note};
+use crate::install::init_system::InitSystem;
+use crate::install::tomato::MONITOR;
+use crate::install::{self, Options, Task};
 use crate::{daemon, drain, init, monitor};
 
 const HELP: &str = "\
@@ -30,11 +33,24 @@ Commands:
   set-status TEXT         Set the Custom Status of the run (at most 1 MiB); - reads it from
                           standard input. For start scripts
   check-config            Print the effective configuration; exit code 1 if it has errors
+  install                 Put this program, its configuration and what starts the daemon at boot
+                          into this system, and start it
+  upgrade                 The same over an older version, or in place of ToMaTo's guest modules
+  uninstall               Take away all that was installed, but not what was changed since
 
 Options:
   --dir DIR               The shared directory [nlxtp_dir, /mnt/nlXTP]
   --config FILE           The configuration [/etc/nlxtp.conf, else /etc/nlXTP.conf]
   --set KEY=VALUE         Overrides one key of the configuration
+  --stay                  daemon: wait for SIGTERM when there is nothing left to do (nlxtp_mode 0
+                          and 1), for supervisors that start again what ends
+  --root DIR              install, upgrade, uninstall: into the root file system in DIR; no link
+                          in it leads out of it, and nothing is started
+  --dry-run               install, upgrade, uninstall: only say what would be done
+  --init NAME             install, upgrade: systemd, sysvinit, openrc, runit or busybox, instead of
+                          what is found
+  --program FILE          install, upgrade: this program, for a guest of another architecture
+  --no-start              install, upgrade, uninstall: neither start nor stop the daemon
   -h, --help              This text
   -V, --version           The version
 
@@ -45,7 +61,8 @@ Called without a command as process 1, it serves as the guest's only program.
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     Monitor { background: bool },
-    Daemon,
+    Daemon { stay: bool },
+    Install(Task, Options),
     SetStatus(OsString),
     CheckConfig,
     Drain,
@@ -63,7 +80,13 @@ struct Arguments {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    let mut arguments = env::args_os();
+    let called = arguments.next().unwrap_or_default();
+    let mut arguments: Vec<OsString> = arguments.collect();
+    if Path::new(&called).file_name() == Path::new(MONITOR).file_name() {
+        // The name of ToMaTo's monitor, which hosts call.
+        arguments.insert(0, "monitor".into());
+    }
     if std::process::id() == 1 && !arguments.iter().any(|word| COMMANDS.iter().any(|known| word == *known)) {
         // Words that the kernel does not know come to process 1 as arguments; they are not for us.
         init::run();
@@ -78,13 +101,26 @@ pub fn main() -> ExitCode {
     }
 }
 
-const COMMANDS: [&str; 9] =
-    ["monitor", "daemon", "set-status", "check-config", "drain", "--help", "-h", "--version", "-V"];
+const COMMANDS: [&str; 12] = [
+    "monitor",
+    "daemon",
+    "set-status",
+    "check-config",
+    "install",
+    "upgrade",
+    "uninstall",
+    "drain",
+    "--help",
+    "-h",
+    "--version",
+    "-V",
+];
 
 fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Error> {
     let usage = |error: lexopt::Error| Error::Usage(error.to_string());
     let mut words: Vec<OsString> = Vec::new();
-    let (mut dir, mut config, mut set, mut background) = (None, None, Vec::new(), false);
+    let (mut dir, mut config, mut set, mut background, mut stay) = (None, None, Vec::new(), false, false);
+    let mut options = Options::default();
     let mut asked = None;
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
@@ -97,6 +133,21 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Error> {
                 set.push(value.map_err(|_| Error::Usage("--set is no text".into()))?);
             }
             Arg::Long("background") => background = true,
+            Arg::Long("stay") => stay = true,
+            Arg::Long("root") => options.root = Some(parser.value().map_err(usage)?.into()),
+            Arg::Long("dry-run") => options.dry_run = true,
+            Arg::Long("no-start") => options.no_start = true,
+            Arg::Long("program") => options.program = Some(parser.value().map_err(usage)?.into()),
+            Arg::Long("init") => {
+                let name = parser.value().map_err(usage)?;
+                let known = name.to_str().and_then(InitSystem::named);
+                options.init = Some(known.ok_or_else(|| {
+                    Error::Usage(format!(
+                        "--init {}: known are systemd, sysvinit, openrc, runit, busybox",
+                        name.display()
+                    ))
+                })?);
+            }
             Arg::Short('h') | Arg::Long("help") => asked = Some(Command::Help),
             Arg::Short('V') | Arg::Long("version") => asked = Some(Command::Version),
             Arg::Value(word) => words.push(word),
@@ -106,9 +157,18 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Error> {
     let names: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
     let command = match (asked, names.as_slice()) {
         (Some(asked), _) => asked,
+        _ if stay && names != [b"daemon"] => return Err(Error::Usage("--stay belongs to daemon".into())),
+        _ if options != Options::default() && !matches!(names[..], [b"install" | b"upgrade" | b"uninstall"]) => {
+            return Err(Error::Usage(
+                "--root, --dry-run, --init, --program and --no-start belong to install, upgrade and uninstall".into(),
+            ));
+        }
         (None, [b"monitor"]) => Command::Monitor { background },
         _ if background => return Err(Error::Usage("--background belongs to monitor".into())),
-        (None, [b"daemon"]) => Command::Daemon,
+        (None, [b"daemon"]) => Command::Daemon { stay },
+        (None, [b"install"]) => Command::Install(Task::Install, options.clone()),
+        (None, [b"upgrade"]) => Command::Install(Task::Upgrade, options.clone()),
+        (None, [b"uninstall"]) => Command::Install(Task::Uninstall, options.clone()),
         (None, [b"set-status", _]) => Command::SetStatus(words[1].clone()),
         (None, [b"set-status", ..]) => return Err(Error::Usage("set-status takes one TEXT (quote it), or -".into())),
         (None, [b"check-config"]) => Command::CheckConfig,
@@ -126,7 +186,14 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     let configuration = || -> Result<Loaded, Error> { Ok(configuration(&arguments)?) };
     match &arguments.command {
         Command::Monitor { background } => monitor::run(&warned(configuration()?), *background)?,
-        Command::Daemon => daemon::run(&warned(configuration()?))?,
+        Command::Daemon { stay } => {
+            let config = warned(configuration()?);
+            let stopped = daemon::run(&config)?;
+            if *stay && !stopped {
+                daemon::wait_for_stop()?;
+            }
+        }
+        Command::Install(task, options) => install::run(*task, options)?,
         Command::SetStatus(text) => {
             // A start script's call finds the directory in its environment and needs no file.
             let dir = match (&arguments.dir, env::var_os("nlxtp_dir")) {
@@ -201,7 +268,7 @@ mod tests {
     #[test]
     fn commands_are_understood() {
         assert_eq!(parsed(&["monitor", "--background"]), Ok(Command::Monitor { background: true }));
-        assert_eq!(parsed(&["--dir", "/x", "daemon"]), Ok(Command::Daemon));
+        assert_eq!(parsed(&["--dir", "/x", "daemon"]), Ok(Command::Daemon { stay: false }));
         assert_eq!(parsed(&["set-status", "-"]), Ok(Command::SetStatus("-".into())));
         assert_eq!(parsed(&["set-status", "--", "--dir"]), Ok(Command::SetStatus("--dir".into())));
         assert_eq!(parsed(&["monitor", "--help"]), Ok(Command::Help));
@@ -209,9 +276,16 @@ mod tests {
 
     #[test]
     fn wrong_usage_is_refused() {
-        for words in
-            [&[][..], &["run"], &["daemon", "--background"], &["set-status"], &["set-status", "a", "b"], &["--dir"]]
-        {
+        for words in [
+            &[][..],
+            &["run"],
+            &["daemon", "--background"],
+            &["monitor", "--stay"],
+            &["daemon", "--dry-run"],
+            &["set-status"],
+            &["set-status", "a", "b"],
+            &["--dir"],
+        ] {
             assert!(parsed(words).unwrap_err().contains("--help"), "{words:?}");
         }
     }

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-mod assignments;
+pub(crate) mod assignments;
 
 use std::fmt;
 use std::fs;
@@ -36,6 +36,18 @@ pub enum Noticing {
     Poll,
 }
 
+/// Where the disk is that is the shared directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Device {
+    /// Nothing is said: process 1 finds it, a daemon mounts nothing.
+    #[default]
+    Unsaid,
+    /// To be found by its label or its content.
+    Auto,
+    /// Here.
+    At(PathBuf),
+}
+
 /// The effective configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -59,8 +71,8 @@ pub struct Config {
     pub grace: Duration,
     /// How long a script may run; `None` for as long as it wants.
     pub run_timeout: Option<Duration>,
-    /// As process 1: the disk; `None` to find it by its volume label.
-    pub device: Option<PathBuf>,
+    /// The disk to mount at the shared directory.
+    pub device: Device,
     /// As process 1: kernel modules to load, in this order.
     pub modules: Vec<PathBuf>,
 }
@@ -78,7 +90,7 @@ impl Default for Config {
             tomato_status: true,
             grace: Duration::from_secs(5),
             run_timeout: None,
-            device: None,
+            device: Device::Unsaid,
             modules: Vec::new(),
         }
     }
@@ -176,8 +188,13 @@ impl Config {
             "nlxtp_run_timeout" => {
                 self.run_timeout = Some(seconds(value, 0..=YEAR_MS)?).filter(|timeout| !timeout.is_zero());
             }
-            "nlxtp_device" if value.is_empty() => self.device = None,
-            "nlxtp_device" => self.device = Some(absolute(value)?),
+            "nlxtp_device" => {
+                self.device = match value {
+                    "" => Device::Unsaid,
+                    "auto" => Device::Auto,
+                    path => Device::At(absolute(path).map_err(|allowed| format!("auto, {allowed}, or nothing"))?),
+                }
+            }
             "nlxtp_modules" => self.modules = value.split_whitespace().map(absolute).collect::<Result<_, _>>()?,
             "nlxtp_mon_command" => return Ok(Some("is ignored: this daemon calls its own monitor")),
             _ => return Ok(Some("is not known and is ignored")),
@@ -194,6 +211,11 @@ impl Config {
             Mode::Once => "1",
             Mode::Watch => "2",
         };
+        let device = match &self.device {
+            Device::Unsaid => String::new(),
+            Device::Auto => "auto".to_owned(),
+            Device::At(device) => path(device),
+        };
         let noticing = match self.noticing {
             Noticing::Auto => "auto",
             Noticing::Poll => "poll",
@@ -209,18 +231,14 @@ impl Config {
             ("nlxtp_tomato_status", u8::from(self.tomato_status).to_string()),
             ("nlxtp_grace", in_seconds(self.grace)),
             ("nlxtp_run_timeout", in_seconds(self.run_timeout.unwrap_or_default())),
-            ("nlxtp_device", self.device.as_deref().map_or_else(String::new, path)),
+            ("nlxtp_device", device),
             ("nlxtp_modules", modules.join(" ")),
         ]
     }
 
     /// Writes the configuration as a file that gives the same again.
     pub fn to_text(&self) -> String {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
-        let line = |(key, value): (&str, String)| match value.bytes().all(plain) {
-            true => format!("{key}={value}\n"),
-            false => format!("{key}='{}'\n", value.replace('\'', r"'\''")),
-        };
+        let line = |(key, value): (&str, String)| format!("{}\n", assignments::line(key, &value));
         self.pairs().into_iter().map(line).collect()
     }
 }
@@ -252,7 +270,7 @@ fn seconds(value: &str, range_ms: std::ops::RangeInclusive<u64>) -> Result<Durat
         number(whole).filter(|_| !whole.is_empty())?.checked_mul(1000)?.checked_add(thousandths)
     };
     milliseconds().filter(|ms| range_ms.contains(ms)).map(Duration::from_millis).ok_or_else(|| {
-        let bound = |ms: &u64| Duration::from_millis(*ms).as_secs_f64();
+        let bound = |ms: &u64| in_seconds(Duration::from_millis(*ms));
         format!("a number of seconds from {} to {}", bound(range_ms.start()), bound(range_ms.end()))
     })
 }

@@ -20,6 +20,7 @@ use rextfv_core::ids::RunId;
 use crate::claim::{Sight, look, read_run_id};
 use crate::config::{Config, Mode};
 use crate::directory::Directory;
+use crate::disk::Search;
 use crate::error::{Doing, Error, note, survive};
 use crate::recover::{close_removed, recover};
 use crate::script::own_program;
@@ -28,14 +29,19 @@ use crate::signals::{self, Signals};
 use crate::sys;
 use crate::watch::{Interest, Watch};
 
-/// Runs until a signal ends it, or, in [`Mode::Once`], until what was there at the start has run.
+/// Runs until a signal ends it, which it tells with `true`, or, in [`Mode::Once`], until what was
+/// there at the start has run.
 ///
 /// # Errors
 /// The system no longer lets it wait for anything.
-pub fn run(config: &Config) -> Result<(), Error> {
+pub fn run(config: &Config) -> Result<bool, Error> {
     if config.mode == Mode::Never {
         note("nlxtp_mode is 0: no start script is ever started");
-        return Ok(());
+        return Ok(false);
+    }
+    let mut disk = Search::begin(config);
+    if disk.as_mut().is_some_and(Search::look) {
+        disk = None;
     }
     if let Err(error) = Directory::open(&config.dir) {
         note(format_args!("cannot open {}: {error}; waiting for it", config.dir.display()));
@@ -44,6 +50,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let daemon = Daemon {
         config,
         signals,
+        disk,
         watch: Watch::new(config),
         interest: Interest::Arrivals,
         monitors: Vec::new(),
@@ -53,8 +60,21 @@ pub fn run(config: &Config) -> Result<(), Error> {
         settling: None,
         not_before: None,
         closing: false,
+        stopped: false,
     };
     daemon.serve()
+}
+
+/// Waits for the signal that ends a daemon which has nothing left to do.
+///
+/// # Errors
+/// The system's.
+pub fn wait_for_stop() -> Result<(), Error> {
+    let signals = Signals::take().doing(|| "take over the signals")?;
+    while !signals.came().stop {
+        signals::wait(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], None).doing(|| "wait for a signal")?;
+    }
+    Ok(())
 }
 
 /// What one look led to.
@@ -69,6 +89,8 @@ enum Next {
 struct Daemon<'a> {
     config: &'a Config,
     signals: Signals,
+    /// The disk that is still to come to the directory.
+    disk: Option<Search<'a>>,
     watch: Watch,
     interest: Interest,
     /// The monitors that we have started and not reaped.
@@ -85,16 +107,23 @@ struct Daemon<'a> {
     not_before: Option<Instant>,
     /// No further run is started; when the last monitor has ended, so do we.
     closing: bool,
+    /// A signal has asked us to end.
+    stopped: bool,
 }
 
 impl Daemon<'_> {
-    fn serve(mut self) -> Result<(), Error> {
+    fn serve(mut self) -> Result<bool, Error> {
         let once = self.config.mode == Mode::Once;
         loop {
             let next = if self.closing { Next::Wait } else { self.look_and_act() };
+            // Who has only one look waits for the disk with it.
+            let next = match self.disk.as_ref().and_then(Search::until) {
+                Some(until) if once && !self.closing && next == Next::Wait => Next::Until(until),
+                _ => next,
+            };
             let idle = self.monitors.is_empty();
             if idle && (self.closing || once && next == Next::Wait) {
-                return Ok(());
+                return Ok(self.stopped);
             }
             self.wait(next)?;
         }
@@ -102,6 +131,10 @@ impl Daemon<'_> {
 
     /// Arms the watch, looks, and does what is to be done.
     fn look_and_act(&mut self) -> Next {
+        if self.disk.as_mut().is_some_and(Search::look) {
+            self.disk = None;
+        }
+        let all_disks_noticed = self.disk.as_ref().is_none_or(Search::has_events);
         // What is watched for depends on what is seen, and what is seen counts only if it was
         // watched before.
         let (sight, noticed) = loop {
@@ -125,7 +158,7 @@ impl Daemon<'_> {
             }
         };
         match next {
-            Next::Wait if !noticed && self.config.mode == Mode::Watch => {
+            Next::Wait if !(noticed && all_disks_noticed) && self.config.mode == Mode::Watch => {
                 Next::Until(Instant::now() + self.config.poll_interval)
             }
             next => next,
@@ -220,6 +253,7 @@ impl Daemon<'_> {
             Next::Until(moment) => Some(moment),
         };
         let mut descriptors: Vec<_> = self.watch.descriptors().collect();
+        descriptors.extend(self.disk.as_ref().and_then(Search::descriptor));
         descriptors.push(PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));
         signals::wait(&mut descriptors, until).doing(|| "wait for events")?;
         drop(descriptors);
@@ -233,6 +267,7 @@ impl Daemon<'_> {
         }
         if came.stop {
             self.closing = true;
+            self.stopped = true;
             for monitor in &self.monitors {
                 let _ = kill(*monitor, Signal::SIGTERM);
             }

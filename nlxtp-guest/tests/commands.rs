@@ -40,7 +40,7 @@ fn the_example_configuration_is_the_default() {
     assert_eq!(example.status.code(), Some(0));
     assert_eq!(text(&example.stderr), "");
     let values = |output: &Output| text(&output.stdout).lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(values(&example), values(&check("")));
+    assert_eq!(values(&example), values(&check("nlxtp_device=auto")), "all but the disk");
 }
 
 #[test]

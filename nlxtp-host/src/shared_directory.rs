@@ -1,5 +1,6 @@
 //! Storage that host and guest share, behind [`rextfv_core::shared_directory`]'s traits.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use rextfv_core::limits::Limits;
@@ -51,4 +52,35 @@ pub fn open_with_limits(path: impl Into<PathBuf>, limits: Limits) -> Result<Boxe
     } else {
         Ok(Box::new(DiskImage::open(path)?.with_limits(limits)))
     }
+}
+
+/// The shared directory that a descriptor leads to: a directory's, a disk image's or a block device's.
+///
+/// See [`HostDirectory::from_fd`] and [`DiskImage::from_fd`] for what differs from a path: above all, an
+/// upload to an image file is then like one to a block device.
+///
+/// # Errors
+/// It leads to something else, cannot be opened anew with the rights of this process, or there is no
+/// `/proc`.
+pub fn open_fd(descriptor: OwnedFd) -> Result<BoxedDirectory> {
+    open_fd_with_limits(descriptor, Limits::DEFAULT)
+}
+
+/// The same with other bounds on what is read of it.
+///
+/// # Errors
+/// As for [`open_fd`].
+pub fn open_fd_with_limits(descriptor: OwnedFd, limits: Limits) -> Result<BoxedDirectory> {
+    let held = std::fs::File::from(descriptor);
+    let is_directory = held.metadata().map(|found| found.is_dir());
+    if is_directory.map_err(|error| Error::io("look at the target", error))? {
+        Ok(Box::new(HostDirectory::from_fd(held.into())?.with_limits(limits)))
+    } else {
+        Ok(Box::new(DiskImage::from_fd(held.into())?.with_limits(limits)))
+    }
+}
+
+/// A path of this process that leads to what a descriptor leads to, for as long as it is open.
+fn path_of(descriptor: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd()).into()
 }

@@ -9,6 +9,11 @@ static nlxtp_error *error;
 /* Whether a call that fails leaves its output argument alone. */
 #define UNTOUCHED ((void *)(uintptr_t)0x5a5a)
 
+static int ignore(void *data, const nlxtp_change *change) {
+    (void)data, (void)change;
+    return 0;
+}
+
 static void nothing_needs_an_error_object(void) {
     CHECK(nlxtp_node_open(NULL, NULL, NULL, NULL) == NLXTP_ERROR_INVALID_INPUT);
     CHECK(nlxtp_node_upload(NULL, "x", NULL, NULL, NULL) == NLXTP_ERROR_INVALID_INPUT);
@@ -19,10 +24,28 @@ static void null_is_refused_where_there_must_be_something(nlxtp_node *node, cons
     nlxtp_status *status = UNTOUCHED;
     nlxtp_upload *upload = UNTOUCHED;
     nlxtp_download *download = UNTOUCHED;
+    nlxtp_watcher *watcher = UNTOUCHED, *made = NULL;
+    nlxtp_change *change = UNTOUCHED;
     char *memory = UNTOUCHED;
     char bytes[4] = "abc";
     size_t length = 7;
+    uint64_t id = 7;
 
+    OK(nlxtp_watcher_new(NULL, &made, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_new(NULL, NULL, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_add(NULL, node, NULL, &id, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_add(made, NULL, NULL, &id, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_remove(NULL, 1, &error));
+    FAILS(NLXTP_ERROR_NOT_FOUND, nlxtp_watcher_remove(made, 0, &error));
+    FAILS(NLXTP_ERROR_NOT_FOUND, nlxtp_watcher_remove(made, UINT64_MAX, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_next(NULL, NULL, &change, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_next(made, NULL, NULL, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_run(NULL, NULL, ignore, NULL, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_run(made, NULL, NULL, NULL, &error));
+    nlxtp_watcher_free(made);
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_open_fd(-1, NULL, &other, &error));
+    FAILS(NLXTP_ERROR_IO, nlxtp_node_open_fd(987654, NULL, &other, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_open_fd(0, NULL, NULL, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_cancel_new(NULL, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_create(NULL, NULL, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_create("", NULL, &error));
@@ -54,6 +77,7 @@ static void null_is_refused_where_there_must_be_something(nlxtp_node *node, cons
 
     CHECK(other == UNTOUCHED && status == UNTOUCHED && upload == UNTOUCHED);
     CHECK(download == UNTOUCHED && memory == UNTOUCHED && length == 7);
+    CHECK(watcher == UNTOUCHED && change == UNTOUCHED && id == 7);
     CHECK(strcmp(bytes, "abc") == 0);
 }
 
@@ -85,6 +109,9 @@ static void what_reads_a_report_answers_null(const void *handle) {
     CHECK(nlxtp_download_files(handle) == 0 && nlxtp_download_directories(handle) == 0);
     CHECK(nlxtp_download_bytes(handle) == 0 && nlxtp_download_archive_bytes(handle) == 0);
     CHECK(nlxtp_download_changed(handle) == 0 && nlxtp_download_left_out(handle) == 0);
+    CHECK(nlxtp_change_node(handle) == 0 && nlxtp_change_user_data(handle) == NULL);
+    CHECK(nlxtp_change_status(handle) == NULL && nlxtp_change_error(handle) == NULL);
+    CHECK(nlxtp_watcher_count(handle) == 0);
 }
 
 static void freeing_null_is_harmless(void) {
@@ -95,24 +122,145 @@ static void freeing_null_is_harmless(void) {
     nlxtp_status_free(NULL);
     nlxtp_upload_free(NULL);
     nlxtp_download_free(NULL);
+    nlxtp_watcher_wake(NULL);
+    nlxtp_watcher_free(NULL);
+    nlxtp_change_free(NULL);
     nlxtp_string_free(NULL);
 }
 
-static void handles_of_another_kind_are_refused(nlxtp_node *node, nlxtp_cancel *cancel) {
+/* Each function that takes a handle, with one that is of none of the kinds that it takes. */
+static void node_functions_refuse(void *wrong) {
     nlxtp_status *status = UNTOUCHED;
+    nlxtp_upload *upload = UNTOUCHED;
+    nlxtp_download *download = UNTOUCHED;
+    nlxtp_reader reader = {sizeof(reader), NULL, NULL, NULL};
+    nlxtp_writer writer = {sizeof(writer), NULL, NULL};
+    char *memory = UNTOUCHED, bytes[4] = "abc";
+    size_t length = 7;
+    const nlxtp_result refused = NLXTP_ERROR_INVALID_INPUT;
+    FAILS(refused, nlxtp_node_memory(wrong, &memory, &error));
+    FAILS(refused, nlxtp_node_upload(wrong, "x", NULL, &upload, &error));
+    FAILS(refused, nlxtp_node_upload_fd(wrong, 0, NULL, &upload, &error));
+    FAILS(refused, nlxtp_node_upload_reader(wrong, &reader, NULL, &upload, &error));
+    FAILS(refused, nlxtp_node_status(wrong, &status, &error));
+    FAILS(refused, nlxtp_node_wait(wrong, NULL, NULL, NULL, &status, &error));
+    FAILS(refused, nlxtp_node_read_output(wrong, wrong, NLXTP_OUTPUT_STDOUT, 0, bytes, 4, &length, &error));
+    FAILS(refused, nlxtp_node_download(wrong, "x", 0, 0, NULL, &download, &error));
+    FAILS(refused, nlxtp_node_download_fd(wrong, 1, 0, NULL, &download, &error));
+    FAILS(refused, nlxtp_node_download_writer(wrong, &writer, 0, NULL, &download, &error));
+    CHECK(status == UNTOUCHED && upload == UNTOUCHED && download == UNTOUCHED);
+    CHECK(memory == UNTOUCHED && length == 7);
+}
+
+static void watcher_functions_refuse(void *wrong) {
+    nlxtp_change *change = UNTOUCHED;
+    uint64_t id = 7;
+    const nlxtp_result refused = NLXTP_ERROR_INVALID_INPUT;
+    FAILS(refused, nlxtp_watcher_add(wrong, wrong, NULL, &id, &error));
+    FAILS(refused, nlxtp_watcher_remove(wrong, 1, &error));
+    FAILS(refused, nlxtp_watcher_next(wrong, NULL, &change, &error));
+    FAILS(refused, nlxtp_watcher_run(wrong, NULL, ignore, NULL, &error));
+    nlxtp_watcher_wake(wrong);
+    CHECK(change == UNTOUCHED && id == 7);
+}
+
+/* The functions that free, but for that of a handle's own kind, which is the given one. */
+static void nothing_else_frees(void *handle, int kind) {
+    if (kind != 0) nlxtp_node_free(handle);
+    if (kind != 1) nlxtp_cancel_free(handle);
+    if (kind != 2) nlxtp_status_free(handle);
+    if (kind != 3) nlxtp_upload_free(handle);
+    if (kind != 4) nlxtp_download_free(handle);
+    if (kind != 5) nlxtp_watcher_free(handle);
+    if (kind != 6) nlxtp_change_free(handle);
+    if (kind != 7) nlxtp_error_free(handle);
+}
+
+/* One handle of every kind meets every function of the others. */
+static void handles_of_another_kind_are_refused(const char *archive, const char *scratch) {
+    nlxtp_node *node = NULL, *watched = NULL;
+    nlxtp_cancel *cancel = NULL;
+    nlxtp_status *status = NULL;
+    nlxtp_upload *upload = NULL;
+    nlxtp_download *download = NULL;
+    nlxtp_watcher *watcher = NULL;
+    nlxtp_change *change = NULL;
+    nlxtp_error *failure = NULL;
     char noise[64];
+    char results[400];
+    CHECK(snprintf(results, sizeof(results), "%s-results.tar", archive) > 0);
     memset(noise, 0x6e, sizeof(noise));
-    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_status((void *)cancel, &status, &error));
-    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_status((void *)noise, &status, &error));
-    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_status((void *)(noise + 1), &status, &error));
-    CHECK(status == UNTOUCHED);
-    /* Not freed either: both are of use afterwards. */
-    nlxtp_node_free((void *)cancel);
-    nlxtp_cancel_free((void *)node);
-    nlxtp_status_free((void *)noise);
+    OK(nlxtp_node_open(scratch, NULL, &node, &error));
+    OK(nlxtp_node_open(scratch, NULL, &watched, &error));
+    OK(nlxtp_cancel_new(&cancel, &error));
+    OK(nlxtp_node_upload(node, archive, NULL, &upload, &error));
     OK(nlxtp_node_status(node, &status, &error));
+    OK(nlxtp_node_download(node, results, 0, 1, NULL, &download, &error));
+    OK(nlxtp_watcher_new(NULL, &watcher, &error));
+    OK(nlxtp_watcher_add(watcher, watched, noise, NULL, &error));
+    OK(nlxtp_watcher_next(watcher, NULL, &change, &error));
+    CHECK(change != NULL && nlxtp_node_open(NULL, NULL, NULL, &failure) != NLXTP_OK);
+
+    void *const handles[] = {node, cancel, status, upload, download, watcher, change, failure};
+    const int kinds = sizeof(handles) / sizeof(*handles);
+    for (int kind = 0; kind < kinds; kind++) {
+        /* The others' functions take nothing from it, and leave it as it is. */
+        nothing_else_frees(handles[kind], kind);
+        if (kind != 0) {
+            node_functions_refuse(handles[kind]);
+        }
+        if (kind != 5) {
+            watcher_functions_refuse(handles[kind]);
+        }
+        nlxtp_control control = {0};
+        control.size = sizeof(control);
+        control.cancel = handles[kind];
+        nlxtp_status *other = UNTOUCHED;
+        if (kind != 1) {
+            FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_wait(node, &control, NULL, NULL, &other, &error));
+        }
+        uint64_t id = 7;
+        size_t length = 7;
+        char bytes[4] = "abc";
+        FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_add(handles[kind], handles[kind], NULL, &id, &error));
+        if (kind != 0) {
+            FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_add(watcher, handles[kind], NULL, &id, &error));
+        }
+        if (kind != 2) {
+            FAILS(NLXTP_ERROR_INVALID_INPUT,
+                  nlxtp_node_read_output(node, handles[kind], NLXTP_OUTPUT_STDOUT, 0, bytes, 4, &length, &error));
+        }
+        CHECK(other == UNTOUCHED && id == 7 && length == 7);
+    }
     what_reads_a_report_answers_null(node);
+    what_reads_a_report_answers_null(cancel);
+    CHECK(nlxtp_status_json((void *)upload) == NULL && nlxtp_upload_json((void *)download) == NULL);
+    CHECK(nlxtp_download_json((void *)change) == NULL && nlxtp_change_status((void *)status) == NULL);
+    CHECK(nlxtp_error_text((void *)status) == NULL && nlxtp_watcher_count((void *)node) == 0);
+    /* Any other memory, aligned or not. */
+    for (int shift = 0; shift < 2; shift++) {
+        node_functions_refuse(noise + shift);
+        watcher_functions_refuse(noise + shift);
+    }
+    what_reads_a_report_answers_null(noise);
+    what_reads_a_report_answers_null(noise + 1);
+    nothing_else_frees(noise, -1);
+    /* All are of use as before, also after so many failures. */
+    CHECK(strlen(nlxtp_upload_json(upload)) > 10 && strlen(nlxtp_download_json(download)) > 10);
+    CHECK(strlen(nlxtp_status_json(status)) > 10 && nlxtp_change_user_data(change) == noise);
+    CHECK(nlxtp_error_code(failure) == NLXTP_ERROR_INVALID_INPUT && nlxtp_watcher_count(watcher) == 1);
     nlxtp_status_free(status);
+    OK(nlxtp_node_status(node, &status, &error));
+    OK(nlxtp_node_upload(node, archive, NULL, NULL, &error));
+    nlxtp_error_free(failure);
+    nlxtp_change_free(change);
+    nlxtp_watcher_free(watcher);
+    nlxtp_download_free(download);
+    nlxtp_upload_free(upload);
+    nlxtp_status_free(status);
+    nlxtp_cancel_free(cancel);
+    nlxtp_node_free(watched);
+    nlxtp_node_free(node);
 }
 
 static void structures_of_other_sizes(const char *target, nlxtp_node *node) {
@@ -135,6 +283,16 @@ static void structures_of_other_sizes(const char *target, nlxtp_node *node) {
     options.power = 3;
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_open(target, &options, &other, &error));
     CHECK(other == UNTOUCHED);
+    nlxtp_watcher *watcher = UNTOUCHED;
+    nlxtp_watcher_options watching = {0};
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_new(&watching, &watcher, &error));
+    watching.size = sizeof(watching) + 8;
+    struct {
+        nlxtp_watcher_options known;
+        uint64_t more;
+    } newer_watching = {watching, 1};
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_new(&newer_watching.known, &watcher, &error));
+    CHECK(watcher == UNTOUCHED);
     /* A newer caller may know more, if it leaves that alone. */
     struct {
         nlxtp_control known;
@@ -156,16 +314,13 @@ int main(int count, char **arguments) {
     CHECK(count == 3);
     CHECK(strcmp(nlxtp_version(), VERSION) == 0);
     nlxtp_node *node = NULL;
-    nlxtp_cancel *cancel = NULL;
     OK(nlxtp_node_open(arguments[1], NULL, &node, &error));
-    OK(nlxtp_cancel_new(&cancel, &error));
     nothing_needs_an_error_object();
     null_is_refused_where_there_must_be_something(node, arguments[2]);
     what_reads_a_report_answers_null(NULL);
     freeing_null_is_harmless();
-    handles_of_another_kind_are_refused(node, cancel);
+    handles_of_another_kind_are_refused(arguments[2], arguments[1]);
     structures_of_other_sizes(arguments[1], node);
-    nlxtp_cancel_free(cancel);
     nlxtp_node_free(node);
     return 0;
 }

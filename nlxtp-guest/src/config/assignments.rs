@@ -19,6 +19,16 @@ pub fn parse_line(line: &str) -> Result<Option<(String, String)>, String> {
     Ok(Some((key.to_owned(), parse_value(value)?)))
 }
 
+/// The line that gives a key this value.
+pub fn line(key: &str, value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    if value.bytes().all(plain) {
+        format!("{key}={value}")
+    } else {
+        format!("{key}='{}'", value.replace('\'', r"'\''"))
+    }
+}
+
 /// A value as a shell would read it: quoted parts and plain parts side by side, up to a blank.
 fn parse_value(text: &str) -> Result<String, String> {
     let mut value = String::new();

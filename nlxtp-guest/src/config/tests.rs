@@ -59,7 +59,7 @@ fn the_text_form_gives_the_same_again() {
         run_timeout: Some(Duration::from_millis(3_600_000)),
         noticing: Noticing::Poll,
         tomato_status: false,
-        device: Some(PathBuf::from("/dev/vdb1")),
+        device: Device::At(PathBuf::from("/dev/vdb1")),
         modules: vec![PathBuf::from("/lib/a.ko"), PathBuf::from("/it's/b.ko")],
         ..Config::default()
     };
@@ -67,6 +67,16 @@ fn the_text_form_gives_the_same_again() {
     assert_eq!(Config::parse(&config.to_text(), "f").unwrap(), (config, Vec::new()));
     seed::keep("guest_config", "default", Config::default().to_text().as_bytes());
     assert_eq!(Config::parse(&Config::default().to_text(), "f").unwrap().0, Config::default());
+}
+
+#[test]
+fn the_disk_is_named_found_or_left_alone() {
+    let device = |text: &str| Config::parse(text, "f").map(|(config, _)| config.device);
+    assert_eq!(device("nlxtp_device=auto"), Ok(Device::Auto));
+    assert_eq!(device("nlxtp_device=/dev/vda"), Ok(Device::At("/dev/vda".into())));
+    assert_eq!(device("nlxtp_device="), Ok(Device::Unsaid));
+    let wrong = device("nlxtp_device=vda").unwrap_err().problems;
+    assert_eq!(wrong, ["f, line 1: nlxtp_device is \"vda\"; allowed is auto, an absolute path, or nothing"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,7 @@ use rextfv_core::shared_directory::{
     Sharing, View, Visitor, Watch,
 };
 
-use super::disk_replacement::{self, DiskReplacement};
+use super::disk_replacement::{self, DiskReplacement, Manner};
 use super::kept_disk::{KeptDisk, Look};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fat::{self, Damage, Extent, FatError, FatVolume, FileReader, ReadAt, ReadLimits, Walk, WalkItem};
@@ -29,6 +30,8 @@ use crate::fat::{self, Damage, Extent, FatError, FatVolume, FileReader, ReadAt, 
 #[derive(Debug)]
 pub struct DiskImage {
     path: PathBuf,
+    /// What the path names, where the caller gave a descriptor.
+    held: Option<OwnedFd>,
     limits: Limits,
     retries: RetryPolicy,
     kept: Mutex<Keeping>,
@@ -73,11 +76,31 @@ impl DiskImage {
     /// system in partition 1 or as a whole. A device to which an upload was cut off is taken: another
     /// upload mends it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let retries = RetryPolicy::STATUS;
-        let image = Self { path: path.into(), limits: Limits::DEFAULT, retries, kept: Mutex::default() };
-        match image.volume() {
+        Self::new(path.into(), None).checked()
+    }
+
+    /// The disk that this descriptor leads to, wherever its name leads meanwhile: it is held, and opened
+    /// anew for each operation through `/proc/self/fd`, with the rights of this process. So locks that
+    /// others have by the same descriptor are seen, and its position does not matter.
+    ///
+    /// Since nothing can take the place of what a descriptor leads to, an upload writes an image file
+    /// as it does a block device: the old content goes first, and a crash can leave none
+    /// ([`Unfinished`](ErrorKind::Unfinished), until the next upload).
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), or there is no `/proc`.
+    pub fn from_fd(descriptor: OwnedFd) -> Result<Self> {
+        Self::new(super::path_of(&descriptor), Some(descriptor)).checked()
+    }
+
+    fn new(path: PathBuf, held: Option<OwnedFd>) -> Self {
+        Self { path, held, limits: Limits::DEFAULT, retries: RetryPolicy::STATUS, kept: Mutex::default() }
+    }
+
+    fn checked(self) -> Result<Self> {
+        match self.volume() {
             Err(error) if error.kind() != ErrorKind::Unfinished => Err(error),
-            _ => Ok(image),
+            _ => Ok(self),
         }
     }
 
@@ -109,9 +132,14 @@ impl DiskImage {
         self
     }
 
-    /// Where it is.
+    /// Where it is; for [a descriptor](Self::from_fd), a path that this process alone can use.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How an upload may write an image file.
+    fn manner(&self) -> Manner {
+        if self.held.is_some() { Manner::InPlace } else { Manner::Beside }
     }
 
     fn volume(&self) -> Result<FatVolume<File>> {
@@ -283,13 +311,14 @@ impl SharedDirectory for DiskImage {
 
     fn begin(&self, watch: Watch<'_, Error>) -> Result<Option<BegunReplacement<'_, Error>>> {
         watch()?;
-        let begun = DiskReplacement::begin(&self.path).map_err(|error| error.with_path(&self.path))?;
+        let begun = DiskReplacement::begin(&self.path, self.manner()).map_err(|error| error.with_path(&self.path))?;
         Ok(begun.map(|replacement| Box::new(replacement) as _))
     }
 
     fn replace(&self, manifest: &Manifest, watch: Watch<'_, Error>) -> Result<BegunReplacement<'_, Error>> {
         watch()?;
-        let begun = DiskReplacement::begin_with(&self.path, manifest).map_err(|error| error.with_path(&self.path))?;
+        let begun = DiskReplacement::begin_with(&self.path, self.manner(), manifest);
+        let begun = begun.map_err(|error| error.with_path(&self.path))?;
         Ok(Box::new(begun))
     }
 }

@@ -5,8 +5,9 @@
 //! attributes (security labels and access lists among them), the bytes outside the partition, and
 //! its nature: fully allocated if the old one was, else sparse.
 //!
-//! A block device cannot be renamed. There the old boot sector is wiped first and the new one comes
-//! last, each flushed: a crash leaves the old file system, the new one, or none.
+//! A block device cannot be renamed, nor can another image take the place of one that is known by a
+//! descriptor. There the old boot sector is wiped first and the new one comes last, each flushed: a
+//! crash leaves the old file system, the new one, or none.
 
 #![forbid(unsafe_code)]
 
@@ -51,16 +52,25 @@ pub(super) struct DiskReplacement {
 enum Place {
     /// To a new image that takes the place of the old one.
     Beside(NewImage),
-    /// To the block device itself.
+    /// To the disk itself.
+    InPlace,
+}
+
+/// How an image file may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// By a new one that takes its place.
+    Beside,
+    /// Like a block device: nobody knows where it lies.
     InPlace,
 }
 
 impl DiskReplacement {
     /// Locks the disk and makes the new image, if there is room for one beside the old one. Nothing is
     /// known of the content.
-    pub fn begin(path: &Path) -> Result<Option<Self>> {
-        let disk = Disk::open(path)?;
-        if !disk.metadata.is_file() {
+    pub fn begin(path: &Path, manner: Manner) -> Result<Option<Self>> {
+        let disk = Disk::open(path, manner)?;
+        if disk.manner() == Manner::InPlace {
             return Ok(None);
         }
         let layout = disk.plan()?.finish()?;
@@ -69,15 +79,16 @@ impl DiskReplacement {
     }
 
     /// Locks the disk, lays out the new file system, and makes the new image.
-    pub fn begin_with(path: &Path, manifest: &Manifest) -> Result<Self> {
-        let disk = Disk::open(path)?;
+    pub fn begin_with(path: &Path, manner: Manner, manifest: &Manifest) -> Result<Self> {
+        let disk = Disk::open(path, manner)?;
         let mut plan = disk.plan()?;
         add_all(&mut plan, manifest)?;
         let layout = plan.finish()?;
-        if disk.metadata.is_file() {
+        if disk.manner() == Manner::Beside {
             let new = NewImage::beside(&disk, Some(manifest.total_bytes))?;
             return Self::beside(disk, new, &layout, true);
         }
+        disk.check_room(manifest.total_bytes)?;
         let storage = DiskFile::again(disk.image.file()).map_err(|error| Error::io("open the disk", error))?;
         let writer = layout.writer(storage, disk.extent.offset, Target::InUse)?;
         Ok(Self { writer, planned: true, place: Place::InPlace, image: disk.image })
@@ -144,6 +155,7 @@ impl WriteAt for DiskFile {
 /// A disk that nobody else writes meanwhile.
 struct Disk {
     path: PathBuf,
+    manner: Manner,
     extent: Extent,
     metadata: Metadata,
     label: String,
@@ -151,9 +163,12 @@ struct Disk {
 }
 
 impl Disk {
-    fn open(path: &Path) -> Result<Self> {
-        // A link to the image stays a link: what it leads to is replaced.
-        let path = path.canonicalize().map_err(|error| Error::io("open the disk", error))?;
+    fn open(path: &Path, manner: Manner) -> Result<Self> {
+        let path = match manner {
+            // A link to the image stays a link: what it leads to is replaced.
+            Manner::Beside => path.canonicalize().map_err(|error| Error::io("open the disk", error))?,
+            Manner::InPlace => path.to_owned(),
+        };
         let file = open_disk(&path, Access::Write)?;
         let extent = locate(&file)?;
         let label = if is_unfinished(&file, extent) {
@@ -165,7 +180,26 @@ impl Disk {
         let label = label.unwrap_or_else(|| layout::VOLUME_LABEL.into());
         let image = LockedImage::lock(file, &path)?;
         let metadata = image.file().metadata().map_err(|error| Error::io("look at the disk", error))?;
-        Ok(Self { path, extent, metadata, label, image })
+        Ok(Self { path, manner, extent, metadata, label, image })
+    }
+
+    fn manner(&self) -> Manner {
+        if self.metadata.is_file() { self.manner } else { Manner::InPlace }
+    }
+
+    /// Sees to it that a sparse image that is written in place can grow by so much: there is no way
+    /// back later.
+    fn check_room(&self, bytes: u64) -> Result<()> {
+        let allocated = self.metadata.blocks().saturating_mul(512);
+        if !self.metadata.is_file() || allocated >= self.metadata.len() {
+            return Ok(());
+        }
+        let free = room::free_space(self.image.file().as_fd());
+        let free = free.map_err(|error| Error::io("look at the disk", error))?.free_bytes;
+        if free.saturating_add(allocated) < bytes {
+            return Err(writing("write the new content", io::ErrorKind::StorageFull.into()));
+        }
+        Ok(())
     }
 
     /// A plan with nothing in it.

@@ -9,6 +9,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub struct HostDirectory {
     path: PathBuf,
+    /// What the path names, where the caller gave a descriptor.
+    _held: Option<OwnedFd>,
     limits: Limits,
     /// `None` where nothing is to be kept open.
     kept: Mutex<Option<KeptFiles>>,
@@ -47,9 +50,23 @@ impl HostDirectory {
     /// # Errors
     /// There is no directory at this path, or it cannot be opened.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let directory = Self { path: path.into(), limits: Limits::DEFAULT, kept: Mutex::default() };
-        directory.handle()?;
-        Ok(directory)
+        Self { path: path.into(), _held: None, limits: Limits::DEFAULT, kept: Mutex::default() }.checked()
+    }
+
+    /// The directory that this descriptor leads to, wherever its name leads meanwhile: it is held, and
+    /// opened anew for each operation through `/proc/self/fd`, with the rights of this process. Its file
+    /// system cannot be unmounted as long, and a directory that is mounted in its place is not noticed.
+    ///
+    /// # Errors
+    /// It is no directory, or cannot be opened, for lack of `/proc` for example.
+    pub fn from_fd(descriptor: OwnedFd) -> Result<Self> {
+        let path = super::path_of(&descriptor);
+        Self { path, _held: Some(descriptor), limits: Limits::DEFAULT, kept: Mutex::default() }.checked()
+    }
+
+    fn checked(self) -> Result<Self> {
+        self.handle()?;
+        Ok(self)
     }
 
     /// The same with other bounds on what is read of it.
@@ -59,7 +76,7 @@ impl HostDirectory {
         self
     }
 
-    /// Where it is.
+    /// Where it is; for [a descriptor](Self::from_fd), a path that this process alone can use.
     pub fn path(&self) -> &Path {
         &self.path
     }
