@@ -71,6 +71,8 @@ e2e: build
 	scripts/guest-root.sh
 	scripts/guest-root.sh bullseye amd64
 	scripts/guest-root.sh trixie i386
+	for init in systemd runit; do scripts/guest-system.sh $$init || exit; done
+	scripts/python2-root.sh
 	cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --include-ignored --test-threads=1
 
 SECONDS := 60
@@ -99,6 +101,14 @@ install:
 wheel: guest
 	scripts/setup.sh wheel
 	scripts/python.sh wheel
+
+# Its Debian packages (takes MAINTAINER); its ABI, compared with the last release's or kept for the next.
+deb-c:
+	$(MAKE) --no-print-directory -C bindings-c deb
+abi:
+	$(MAKE) --no-print-directory -C bindings-c abi
+abi-baseline:
+	$(MAKE) --no-print-directory -C bindings-c abi-baseline
 
 # Some 15 minutes. What was measured goes into the document, which git shows then.
 bench: build

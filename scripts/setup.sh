@@ -40,6 +40,7 @@ pigz pigz
 sfdisk fdisk
 unshare util-linux
 fallocate util-linux
+jq jq
 losetup mount
 mkfs.ext4 e2fsprogs
 depmod kmod
@@ -56,6 +57,9 @@ valgrind valgrind
 nm binutils
 pkg-config pkg-config
 cmake cmake
+dh debhelper
+dpkg-buildpackage dpkg-dev
+abidw abigail-tools
 '
 
 # The kernel is what libguestfs starts.

@@ -61,7 +61,7 @@ impl Target {
     #[track_caller]
     pub fn call(&self, verb: &str, arguments: &[&str]) -> Finished {
         let mut command = Command::new(places::nlxtp());
-        command.env("XDG_STATE_HOME", self.state.path());
+        command.env("XDG_STATE_HOME", self.state.path()).env_remove("NLXTP_JOURNAL");
         run(command.arg(verb).arg(&self.path).args(arguments), PATIENCE)
     }
 
@@ -73,7 +73,12 @@ impl Target {
     #[track_caller]
     pub fn begin(&self, verb: &str, arguments: &[&str]) -> Child {
         let mut command = bound_to_this_thread(&places::nlxtp());
-        command.env("XDG_STATE_HOME", self.state.path()).arg(verb).arg(&self.path).args(arguments);
+        command
+            .env("XDG_STATE_HOME", self.state.path())
+            .env_remove("NLXTP_JOURNAL")
+            .arg(verb)
+            .arg(&self.path)
+            .args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.spawn().unwrap_or_else(|error| panic!("cannot start nlxtp {verb}: {error}"))
     }

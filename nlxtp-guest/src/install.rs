@@ -96,6 +96,11 @@ pub enum Item {
         /// Where it is.
         path: String,
     },
+    /// Our service among the targets of insserv's list, which Debian's System V init goes by.
+    Target {
+        /// The list; it is there.
+        path: String,
+    },
     /// A link in a run level of System V.
     RunLevel {
         /// The run level.
@@ -113,7 +118,7 @@ impl Item {
     pub fn path(&self) -> Option<&str> {
         match self {
             Self::File { path, .. } | Self::Link { path, .. } | Self::Line { path, .. } => Some(path),
-            Self::Scraps { .. } | Self::RunLevel { .. } => None,
+            Self::Scraps { .. } | Self::Target { .. } | Self::RunLevel { .. } => None,
         }
     }
 

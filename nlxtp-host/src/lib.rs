@@ -8,6 +8,9 @@
 //! cancellation, progress. All failures are one [`Error`](error::Error). A
 //! [`Watcher`](watcher::Watcher) asks thousands of nodes for their status and tells what changes.
 //!
+//! A [`Journal`](journal::Journal) keeps what was done, so that an experiment can be shown, verified and
+//! repeated.
+//!
 //! Nothing is ever mounted, and disk images need no root. The guest is taken for hostile: its
 //! directories are resolved by handle and never through its links, its FAT is read with bounds.
 //!
@@ -19,6 +22,7 @@
 pub use rextfv_core;
 
 pub mod archive;
+mod calendar;
 pub mod control;
 pub mod download;
 mod early_flush;
@@ -26,6 +30,7 @@ pub mod error;
 pub mod fat;
 pub mod guest;
 pub mod host_clock;
+pub mod journal;
 pub mod node;
 pub mod packages;
 pub mod shared_directory;

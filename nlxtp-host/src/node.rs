@@ -2,6 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+mod look;
+mod recording;
+
 use std::io::{Read, Seek, Write};
 use std::time::Duration;
 
@@ -24,6 +27,9 @@ use crate::control::{Control, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::KnownPower;
 use crate::host_clock::HostClock;
+use crate::journal::NodeJournal;
+
+pub(crate) use look::Look;
 
 /// Bytes that can be read from any position: an archive.
 pub trait ReadSeek: Read + Seek {}
@@ -68,8 +74,12 @@ pub struct Node {
     liveness: LivenessRules,
     memory: Option<Memory>,
     reader: StatusReader,
+    /// Whether looks are noted: they are compared with later ones.
+    notes_looks: bool,
+    look: Option<Look>,
     /// By the clock, when silence alone would be told; see [`liveness::patience_left`].
     silence_at: Option<Duration>,
+    journal: Option<Box<NodeJournal>>,
 }
 
 impl Node {
@@ -91,7 +101,10 @@ impl Node {
             liveness: LivenessRules::default(),
             memory: None,
             reader: StatusReader::default(),
+            notes_looks: false,
+            look: None,
             silence_at: None,
+            journal: None,
         }
     }
 
@@ -157,6 +170,7 @@ impl Node {
     /// Begins or ends keeping, see [`kept_open`](Self::kept_open). Returns how many files are kept open
     /// at most.
     pub fn keep_open(&mut self, keep: bool) -> usize {
+        self.note_looks(keep);
         self.reader = if keep { std::mem::take(&mut self.reader).remembering() } else { StatusReader::default() };
         self.directory.keep_open(keep)
     }
@@ -204,6 +218,13 @@ impl Node {
     /// [`ErrorKind::InvokeFailed`]: the upload stands, and [`Error::upload`] reports on it, but the
     /// monitor could not be invoked; only a daemon in the guest or a reboot will start the script.
     pub fn upload(&mut self, archive: &mut dyn ReadSeek, control: &Control<'_>) -> Result<UploadReport> {
+        let Some(mut journal) = self.journal.take() else { return self.upload_unrecorded(archive, control) };
+        let uploaded = self.upload_recorded(&mut journal, archive, control);
+        self.journal = Some(journal);
+        uploaded
+    }
+
+    fn upload_unrecorded(&mut self, archive: &mut dyn ReadSeek, control: &Control<'_>) -> Result<UploadReport> {
         self.check_turn()?;
         let rules =
             ArchiveRules { representation: self.directory.representation(), links: self.links, limits: self.limits };
@@ -291,29 +312,40 @@ impl Node {
     /// The same with other patience for a status that is just being written.
     pub(crate) fn status_with(&mut self, policy: &RetryPolicy) -> Result<StatusReport> {
         let before = self.power.power_state()?;
+        let look = self.begin_look(before);
+        if let Some(found) = look.as_ref().and_then(|look| self.seen_before(look)) {
+            return Ok(self.tell(found, before, 1));
+        }
         let (directory, reader) = (&self.directory, &mut self.reader);
-        let mut look = || reader.read(&mut *directory.view()?);
-        let (found, attempts) = retry(policy, &self.clock, || match look() {
+        let mut read = || reader.read(&mut *directory.view()?);
+        let (found, attempts) = retry(policy, &self.clock, || match read() {
             Ok(found) if matches!(found.reading, Reading::Unusable(_)) => Attempt::Again(Ok(found)),
             Err(error) if error.may_retry() => Attempt::Again(Err(error)),
             settled => Attempt::Settled(settled),
         });
         // A guest that was turned on or off meanwhile: what was read may be from before or after.
         let power = if self.power.power_state()? == before { before } else { PowerState::Unknown };
+        self.note_look(look.filter(|_| power == before), found.as_ref().ok());
         match found {
-            Ok(found) => {
-                let idle = found.reading == Reading::NotStarted;
-                let mut report = self.report(found, power, attempts);
-                if idle {
-                    report.reason = self.why_nothing_will_start(report.run_id).map(Into::into);
-                }
-                Ok(report)
-            }
+            Ok(found) => Ok(self.tell(found, power, attempts)),
             Err(error) if error.may_retry() => {
                 Ok(StatusReport { reason: Some(error.to_string()), attempts, ..blank_report(State::Unreadable, None) })
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The report on what was found, which the journal is told, too.
+    fn tell(&mut self, found: Found, power: PowerState, attempts: u32) -> StatusReport {
+        let idle = found.reading == Reading::NotStarted;
+        let mut report = self.report(found, power, attempts);
+        if idle {
+            report.reason = self.why_nothing_will_start(report.run_id).map(Into::into);
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.seen(&report, power);
+        }
+        report
     }
 
     /// What keeps a run from ever starting, so that nobody waits for it in vain.
@@ -405,6 +437,9 @@ impl Node {
         format: OutputFormat,
         control: &Control<'_>,
     ) -> Result<DownloadReport> {
+        if self.journal.is_some() {
+            return self.download_digested(archive, format, control).map(|(report, ..)| report);
+        }
         let mut view = self.directory.view()?;
         let mut packer = Packer::with_threads(format, archive, control, self.threads)?.with_limits(self.limits);
         view.walk(&mut packer)?;

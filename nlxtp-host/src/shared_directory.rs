@@ -8,7 +8,8 @@ use rextfv_core::shared_directory::SharedDirectory;
 
 use crate::error::{Error, ErrorKind, Result};
 
-mod beneath;
+pub(crate) mod beneath;
+pub(crate) mod change_time;
 pub mod disk_image;
 mod disk_replacement;
 pub mod host_directory;

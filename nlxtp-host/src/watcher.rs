@@ -2,8 +2,12 @@
 //!
 //! Each node is asked by itself in turn, often while it changes and seldom while it is quiet. There
 //! is one ordered queue of who is to be asked when, and no thread but the caller's. Directories are
-//! asked earlier when the kernel tells of a change in them (`notices.rs`); that it may fail to do so
-//! costs nothing but the time until the next query.
+//! asked earlier when the kernel tells of a change in them (`notices.rs`).
+//!
+//! To ask a quiet node is one system call: its directory must still be the one of which the kernel has
+//! told nothing, or its disk's image have the same time of change. What makes neither show, such as a
+//! write by a mapping of the file, is found after ten seconds at the latest, for then everything is read
+//! again.
 //!
 //! A query is a few calls to the host's file system. Should one hang, because the shared directory
 //! lies on a network file system that does not answer, all nodes wait for it: put such nodes into a
@@ -17,14 +21,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rextfv_core::liveness::State;
 use rextfv_core::operations::StatusReport;
 use rextfv_core::retry::RetryPolicy;
 
 use crate::control::Control;
-use crate::error::{ErrorKind, Result};
-use crate::node::Node;
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::{Look, Node};
 use notices::Notices;
 
 /// How often nodes are asked.
@@ -107,6 +111,10 @@ struct Watched {
     pause: Duration,
     /// A digest of what was told last.
     told: Option<u64>,
+    /// The look that it was found by.
+    look: Option<Look>,
+    /// Of the record that it was found in.
+    sequence: Option<u64>,
     /// Times in a row that its status could not be read.
     unreadable: u32,
     files: usize,
@@ -123,12 +131,30 @@ const SLICE: Duration = Duration::from_millis(50);
 const MOST_KEPT_BYTES: usize = 16 << 20;
 const FEW_KEPT_BYTES: usize = 2 << 10;
 
+/// Lets this process open as many files as it may: raises the soft limit to the hard one. Returns how many
+/// that are.
+///
+/// The limit is the process's, and that of programs that it starts: this is for its owner to decide. A
+/// program that uses `select` must not have more than 1024 files open.
+///
+/// # Errors
+/// The limit cannot be found out or raised.
+pub fn raise_open_files() -> Result<u64> {
+    let doing = |errno: nix::Error| Error::io("raise the number of files that may be open", errno.into());
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(doing)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(doing)?;
+    }
+    Ok(hard)
+}
+
 impl Watcher {
     /// Watches nobody yet.
     ///
     /// It keeps files of its nodes open, but no more than half of what the process may open (its soft
-    /// limit at this moment); further nodes are opened anew for each query, which costs more. For
-    /// thousands of nodes, raise the limit before: 4 files for each directory, 1 for each disk image.
+    /// limit at this moment); further nodes are opened anew for each query that reads anything, which
+    /// costs more. For thousands of nodes, raise the limit before ([`raise_open_files`]): 4 files for each
+    /// directory, 1 for each disk image.
     pub fn new(pace: Pace) -> Self {
         let shortest = pace.shortest.max(TICK);
         let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
@@ -161,10 +187,22 @@ impl Watcher {
             files = 0;
         }
         self.files_left -= files;
+        node.note_looks(true);
         self.notices.watch(id, node.directory());
         let due = Instant::now();
         let pause = self.pace.shortest;
-        let watched = Watched { node, due, asked: None, pause, told: None, unreadable: 0, files, kept_bytes: 0 };
+        let watched = Watched {
+            node,
+            due,
+            asked: None,
+            pause,
+            told: None,
+            look: None,
+            sequence: None,
+            unreadable: 0,
+            files,
+            kept_bytes: 0,
+        };
         self.nodes.insert(id, watched);
         self.queue.insert((due, id));
         id
@@ -222,6 +260,8 @@ impl Watcher {
             let now = Instant::now();
             if due > now {
                 self.rest(now, due, control);
+            } else if self.notices.is_due(now, begun) {
+                self.hear(now);
             } else if let Some(change) = self.ask(id) {
                 return Ok(Some(change));
             }
@@ -232,6 +272,11 @@ impl Watcher {
     fn rest(&mut self, now: Instant, due: Instant, control: &Control<'_>) {
         let due = control.deadline().map_or(due.max(now + TICK), |deadline| due.max(now + TICK).min(deadline));
         self.notices.wait(due.saturating_duration_since(now).min(SLICE));
+        self.hear(now);
+    }
+
+    /// Takes what the kernel has told, and has those asked soon whom it is about.
+    fn hear(&mut self, now: Instant) {
         for id in self.notices.take() {
             let Some(watched) = self.nodes.get_mut(&id) else { continue };
             let soonest = watched.asked.map_or(now, |asked| asked + self.pace.shortest);
@@ -246,10 +291,19 @@ impl Watcher {
     /// Asks one node, and tells if there is news.
     fn ask(&mut self, id: NodeId) -> Option<Change> {
         let watched = self.nodes.get_mut(&id)?;
+        let is_quiet = || self.notices.is_quiet(id, watched.node.directory());
+        if watched.look.as_ref().is_some_and(|look| watched.node.is_as_seen(look, is_quiet)) {
+            self.ask_later(id, None);
+            return None;
+        }
+        self.notices.begin(id);
         let mut status = watched.node.status_with(&RetryPolicy::NEVER);
         let now = Instant::now();
         watched.asked = Some(now);
-        self.notices.renew(id, watched.node.directory());
+        let seen_before = watched.look.is_some();
+        watched.look = watched.node.last_look();
+        let sequence = status.as_ref().ok().and_then(|report| report.sequence);
+        let changed = std::mem::replace(&mut watched.sequence, sequence) != sequence;
 
         let retry = watched.count_unreadable(&mut status);
         let told = digest(&self.hasher, &status);
@@ -258,17 +312,34 @@ impl Watcher {
             watched.told = Some(told);
             watched.pause = self.pace.shortest;
         }
-        let pause = retry.unwrap_or(watched.pause);
+        self.ask_later(id, retry.or(news.then_some(self.pace.shortest)));
+        if seen_before && (changed || news) {
+            self.hear(now);
+            self.notices.has_changed(id);
+        }
+        self.renew(id);
+        self.keep_few(id);
+        news.then_some(Change { node: id, status })
+    }
+
+    /// Has a node asked again after this pause, or after one that is twice as long each time.
+    fn ask_later(&mut self, id: NodeId, pause: Option<Duration>) {
+        let Some(watched) = self.nodes.get_mut(&id) else { return };
         let patience = watched.node.patience_left().unwrap_or(Duration::MAX);
-        let due = now + pause.min(patience.max(TICK));
-        if !news && retry.is_none() {
+        let due = Instant::now() + pause.unwrap_or(watched.pause).min(patience.max(TICK));
+        if pause.is_none() {
             watched.pause = (watched.pause * 2).min(self.pace.longest);
         }
         self.queue.remove(&(watched.due, id));
         watched.due = due;
         self.queue.insert((due, id));
-        self.keep_few(id);
-        news.then_some(Change { node: id, status })
+    }
+
+    /// Has the kernel tell of what else there is by now.
+    fn renew(&mut self, id: NodeId) {
+        if let Some(watched) = self.nodes.get(&id) {
+            self.notices.renew(id, watched.node.directory());
+        }
     }
 
     /// Sees to it that the records of all nodes do not fill the memory.

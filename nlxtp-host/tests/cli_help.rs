@@ -4,7 +4,7 @@ mod cli_support;
 
 use cli_support::Place;
 
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 13] = [
     &["disk", "create"],
     &["upload"],
     &["status"],
@@ -15,6 +15,9 @@ const COMMANDS: [&[&str]; 10] = [
     &["logs"],
     &["archive", "check"],
     &["archive"],
+    &["journal", "show"],
+    &["journal", "verify"],
+    &["journal", "replay"],
 ];
 
 #[test]
@@ -27,7 +30,7 @@ fn the_help_lists_all_commands_and_exit_codes() {
     for words in ["TARGET is a path", "ARCHIVE is a path", "Exit codes:", "--json", "62MiB", "1h30m"] {
         assert!(text.contains(words), "{words}");
     }
-    for code in [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 141] {
+    for code in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 141] {
         assert!(text.contains(&format!("\n  {code:>3}  ")), "{code}");
     }
 }

@@ -494,3 +494,27 @@ fn a_kept_node_is_no_hindrance_to_its_own_upload() {
     let report = node.status().unwrap();
     assert_eq!((report.state, report.run_id), (State::NotStarted, Some(run)));
 }
+
+#[test]
+fn a_kept_node_sees_a_change_of_its_disk_however_soon_it_comes() {
+    for place in [std::env::temp_dir(), "/dev/shm".into()] {
+        let scratch = tempfile::tempdir_in(place).unwrap();
+        let path = scratch.path().join("disk.img");
+        DiskImage::create(&path, &DiskOptions::default()).unwrap();
+        let volume = mounted(&path);
+        volume.root_dir().create_dir("exec_status").unwrap();
+        write(&volume, "exec_status/status.0", &slot(1, 10));
+        volume.unmount().unwrap();
+        let mut node = Node::new(DiskImage::open(&path).unwrap()).kept_open();
+        let mut random = Random(6);
+        for sequence in 2..20 {
+            let volume = mounted(&path);
+            overwrite(&volume, "exec_status/status.0", &record(sequence, 10));
+            volume.unmount().unwrap();
+            for look in 0..3 {
+                assert_eq!(node.status().unwrap().sequence, Some(sequence), "look {look}");
+                sleep(Duration::from_millis(random.below(80) as u64));
+            }
+        }
+    }
+}

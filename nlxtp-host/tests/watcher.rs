@@ -10,19 +10,22 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use archives::{SCRIPT, archive};
+use nix::sys::resource::{Resource, getrlimit};
 use nlxtp_host::control::{CancelToken, Control};
-use nlxtp_host::error::ErrorKind;
+use nlxtp_host::error::{Error, ErrorKind};
 use nlxtp_host::node::Node;
-use nlxtp_host::shared_directory::MemoryDirectory;
-use nlxtp_host::watcher::{Change, NodeId, Pace, Watcher};
+use nlxtp_host::shared_directory::{BoxedDirectory, MemoryDirectory};
+use nlxtp_host::watcher::{Change, NodeId, Pace, Watcher, raise_open_files};
+use rextfv_core::archive_rules::Manifest;
 use rextfv_core::ids::RunId;
 use rextfv_core::liveness::{LivenessRules, State};
 use rextfv_core::operations::StatusReport;
-use rextfv_core::shared_directory::Representation;
+use rextfv_core::shared_directory::{BegunReplacement, Representation, SharedDirectory, Sharing, Version, View, Watch};
 use rextfv_core::status::{Ending, RunState, Status, Truncated};
 use rextfv_core::status_codec;
 use stores::{DiskStore, HostStore, MemoryStore, Store};
@@ -187,6 +190,73 @@ fn a_directory_is_asked_soon_after_a_change_however_quiet_it_was() {
         report(&store, &Status { custom: custom.clone(), ..status(None, sequence) });
         assert_eq!(next_report(&mut watcher).1.custom, custom);
     }
+}
+
+/// A shared directory that counts how often it is looked at.
+struct Counted {
+    inner: BoxedDirectory,
+    views: Arc<AtomicU32>,
+}
+
+impl SharedDirectory for Counted {
+    type Error = Error;
+
+    fn representation(&self) -> Representation {
+        self.inner.representation()
+    }
+
+    fn sharing(&self) -> Sharing {
+        self.inner.sharing()
+    }
+
+    fn view(&self) -> Result<Box<dyn View<Error = Error> + '_>, Error> {
+        self.views.fetch_add(1, Ordering::Relaxed);
+        self.inner.view()
+    }
+
+    fn version(&self) -> Option<Version> {
+        self.inner.version()
+    }
+
+    fn host_directory(&self) -> Option<&[u8]> {
+        self.inner.host_directory()
+    }
+
+    fn replace(&self, manifest: &Manifest, watch: Watch<'_, Error>) -> Result<BegunReplacement<'_, Error>, Error> {
+        self.inner.replace(manifest, watch)
+    }
+}
+
+#[test]
+fn a_quiet_node_is_not_read_again_and_again() {
+    // A file system whose changes the kernel tells.
+    let in_memory = Path::new("/dev/shm");
+    let stores: [Box<dyn Store>; 2] = [Box::new(HostStore::new_in(in_memory)), Box::new(DiskStore::new_in(in_memory))];
+    let pace = Pace { shortest: Duration::from_millis(10), longest: Duration::from_millis(10) };
+    for store in stores {
+        let views = Arc::new(AtomicU32::new(0));
+        let mut watcher = Watcher::new(pace);
+        watcher.add(Node::new(Counted { inner: store.open(), views: Arc::clone(&views) }));
+        assert_eq!(next_report(&mut watcher).1.state, State::NotStarted);
+        for sequence in 1..4 {
+            let custom = Some(sequence.to_string().into_bytes());
+            report(&*store, &Status { custom: custom.clone(), ..status(None, sequence) });
+            assert_eq!(next_report(&mut watcher).1.custom, custom);
+            assert_eq!(all_told(&mut watcher, Duration::from_millis(300)), []);
+            let before = views.load(Ordering::Relaxed);
+            assert_eq!(all_told(&mut watcher, Duration::from_millis(500)), []);
+            // It was asked some fifty times; every ten seconds it is read.
+            let looks = views.load(Ordering::Relaxed) - before;
+            assert!(looks <= 1, "{looks} looks");
+        }
+    }
+}
+
+#[test]
+fn as_many_files_as_possible_can_be_opened() {
+    let most = raise_open_files().unwrap();
+    assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (most, most));
+    assert_eq!(raise_open_files().unwrap(), most);
 }
 
 #[test]

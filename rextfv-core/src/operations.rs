@@ -41,7 +41,7 @@ pub trait Rextfv {
 
 /// How the start script comes to be executed after an upload (paper, section 3.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Execution {
     /// The archive holds no start script: nothing will be executed.

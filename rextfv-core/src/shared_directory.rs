@@ -89,6 +89,18 @@ pub type Watch<'a, E> = &'a dyn Fn() -> Result<(), E>;
 /// A replacement that was begun.
 pub type BegunReplacement<'a, E> = Box<dyn Replacement<Error = E> + Send + 'a>;
 
+/// A state of a shared directory's content, told from others for less than a look costs; see
+/// [`SharedDirectory::version`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version([i64; 5]);
+
+impl Version {
+    /// One that consists of these numbers: the storage's own affair.
+    pub const fn new(numbers: [i64; 5]) -> Self {
+        Self(numbers)
+    }
+}
+
 /// Storage that host and guest share.
 pub trait SharedDirectory {
     /// Why an operation on it failed.
@@ -115,6 +127,15 @@ pub trait SharedDirectory {
     fn keep_open(&self, keep: bool) -> usize {
         let _ = keep;
         0
+    }
+
+    /// What is another one as soon as the content changes: as long as it stays the same, looks show what
+    /// a look shows that began after it was told. Nobody should rely on it for more than some seconds:
+    /// there are ways of writing, by a mapping of the storage's file, that show late.
+    ///
+    /// `None` where that cannot be told, or not just now.
+    fn version(&self) -> Option<Version> {
+        None
     }
 
     /// The path of the directory of this host that it is, where it is one: the kernel can tell of
@@ -167,6 +188,10 @@ impl<T: SharedDirectory + ?Sized> SharedDirectory for Arc<T> {
 
     fn keep_open(&self, keep: bool) -> usize {
         (**self).keep_open(keep)
+    }
+
+    fn version(&self) -> Option<Version> {
+        (**self).version()
     }
 
     fn host_directory(&self) -> Option<&[u8]> {

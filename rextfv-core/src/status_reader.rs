@@ -115,6 +115,11 @@ impl StatusReader {
         self.known.as_ref().map_or(0, |known| known.bytes.len() + custom(&known.status))
     }
 
+    /// The record that was found last, if it is remembered.
+    pub fn remembered(&self) -> Option<&Status> {
+        self.known.as_ref().map(|known| &known.status)
+    }
+
     /// Forgets what is remembered; the next record is verified whether it is the same or not.
     pub fn forget(&mut self) {
         self.known = None;

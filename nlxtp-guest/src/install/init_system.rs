@@ -83,7 +83,9 @@ impl InitSystem {
             Self::Sysvinit => {
                 let script = unit("/etc/init.d/nlxtp-guest", include_str!("../../install/nlxtp-guest.sysvinit"), 0o755);
                 let levels = ('0'..='6').map(|level| Item::RunLevel { level });
-                [script].into_iter().chain(levels).collect()
+                let lists = ["/etc/init.d/.depend.start", "/etc/init.d/.depend.stop"].map(str::to_owned);
+                let targets = lists.into_iter().filter(|path| root.leads_somewhere(path));
+                [script].into_iter().chain(levels).chain(targets.map(|path| Item::Target { path })).collect()
             }
             Self::OpenRc => vec![
                 unit("/etc/init.d/nlxtp-guest", include_str!("../../install/nlxtp-guest.openrc"), 0o755),

@@ -48,16 +48,19 @@ pub enum Kind {
     Directory,
     /// A directory whose files the init system makes.
     Scraps,
+    /// Our service in a list of insserv's.
+    Target,
     /// The links of a run level, whatever their numbers.
     RunLevel,
 }
 
-const KINDS: [(&str, Kind); 6] = [
+const KINDS: [(&str, Kind); 7] = [
     ("file", Kind::File),
     ("link", Kind::Link),
     ("line", Kind::Line),
     ("directory", Kind::Directory),
     ("scraps", Kind::Scraps),
+    ("target", Kind::Target),
     ("run-level", Kind::RunLevel),
 ];
 
@@ -102,6 +105,7 @@ impl Record {
             Item::Link { path, target } => self.add(Kind::Link, target, path),
             Item::Line { path, line } => self.add(Kind::Line, line, path),
             Item::Scraps { path } => self.add(Kind::Scraps, "", path),
+            Item::Target { path } => self.add(Kind::Target, "", path),
             Item::RunLevel { level } => self.add(Kind::RunLevel, "", &super::run_level(*level)),
         }
     }

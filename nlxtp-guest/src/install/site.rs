@@ -89,6 +89,11 @@ impl Site<'_> {
             }
             // Made by the init system itself.
             Item::Scraps { .. } => Ok(()),
+            Item::Target { path } => self.change_targets(path, "add to", |words| {
+                if !words.contains(&SERVICE) {
+                    words.push(SERVICE);
+                }
+            }),
             Item::RunLevel { level } => {
                 let directory = run_level(*level);
                 if !self.root.has_directory(&directory)
@@ -102,6 +107,26 @@ impl Site<'_> {
                 self.change("link", &path, || self.root.make_link(&path, &format!("../init.d/{SERVICE}")))
             }
         }
+    }
+
+    /// Changes the list of services that insserv has written, as it will write it itself the next
+    /// time: in its line of targets. What depends on what, it knows from the scripts.
+    fn change_targets(&self, path: &str, verb: &str, change: impl Fn(&mut Vec<&str>)) -> Result<(), Error> {
+        let Some((text, mode)) = self.looked(path, self.root.read(path))? else { return Ok(()) };
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let line = |line: &str| match line.strip_prefix("TARGETS =") {
+            Some(targets) => {
+                let mut words: Vec<&str> = targets.split_whitespace().collect();
+                change(&mut words);
+                format!("TARGETS = {}\n", words.join(" "))
+            }
+            None => format!("{line}\n"),
+        };
+        let changed: String = text.lines().map(line).collect();
+        if changed == text {
+            return Ok(());
+        }
+        self.change(verb, path, || self.root.write(path, changed.as_bytes(), mode))
     }
 
     fn put_file(&self, path: &str, content: &[u8], mode: u32, always: bool) -> Result<(), Error> {
@@ -164,6 +189,7 @@ impl Site<'_> {
                 }
                 return self.take_directory(path);
             }
+            Kind::Target => self.change_targets(path, "clear", |words| words.retain(|word| *word != SERVICE))?,
             Kind::RunLevel => {
                 for link in self.looked(path, run_level_links(self.root, path, SERVICE))? {
                     self.remove(&link)?;

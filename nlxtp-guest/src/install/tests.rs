@@ -180,6 +180,22 @@ fn busybox_gets_a_line_and_loses_only_that() {
 }
 
 #[test]
+fn the_lists_of_insserv_name_the_service() {
+    let place = Place::sysvinit();
+    let (start, stop) = ("TARGETS = cron rc.local\nINTERACTIVE =\nrc.local: cron\n", "TARGETS = sendsigs\n");
+    place.write("etc/init.d/.depend.start", start);
+    place.write("etc/init.d/.depend.stop", stop);
+    let before = place.everything();
+    place.done(Task::Install);
+    place.done(Task::Install);
+    let with_ours = "TARGETS = cron rc.local nlxtp-guest\nINTERACTIVE =\nrc.local: cron\n";
+    assert_eq!(place.read("etc/init.d/.depend.start"), with_ours);
+    assert_eq!(place.read("etc/init.d/.depend.stop"), "TARGETS = sendsigs nlxtp-guest\n");
+    place.done(Task::Uninstall);
+    assert_eq!(place.everything(), before);
+}
+
+#[test]
 fn another_init_system_takes_the_place_of_the_first() {
     let place = Place::sysvinit();
     let before = place.everything();

@@ -43,6 +43,15 @@ impl Default for OutputFormat {
 }
 
 impl OutputFormat {
+    /// What users call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TarGz { .. } => "tar.gz",
+            Self::Tar => "tar",
+            Self::TarZst { .. } => "tar.zst",
+        }
+    }
+
     /// The format that an archive's file name asks for: `.tar`, `.tar.zst` and `.tzst`, upper case
     /// or lower; tar.gz for every other name.
     pub fn from_path(path: &Path) -> Self {

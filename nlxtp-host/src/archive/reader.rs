@@ -176,6 +176,48 @@ impl<R: Read + Seek> ArchiveReader<R> {
         Ok(manifest)
     }
 
+    /// Shows everything in the archive that a shared directory can hold, the protocol's own files
+    /// included: for looking at a download. Nothing is judged but that it can be read, to the last
+    /// checksum, within the limits.
+    pub(crate) fn show(
+        &mut self,
+        limits: &Limits,
+        control: &Control<'_>,
+        see: &mut dyn FnMut(&EntryPath, Shown<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let step = |done, total| control.report(Progress::Examining { done, total });
+        let mut members = self.members(&step, Budget::for_content(limits.total_bytes), limits.entries, Passes::One)?;
+        let mut met = 0;
+        while let Some(member) = members.next()? {
+            met += 1;
+            if met > limits.entries {
+                let message = format!("it has more than {} entries", limits.entries);
+                return Err(Error::new(ErrorKind::BadArchive, message));
+            }
+            if member.size > limits.total_bytes {
+                return Err(too_large(&member));
+            }
+            let parse = |path| {
+                EntryPath::parse(path)
+                    .map_err(|error| Error::new(ErrorKind::BadArchive, format!("\"{}\": {error}", displayable(path))))
+            };
+            let path = parse(&member.path)?;
+            match &member.kind {
+                MemberKind::File => see(&path, Shown::File(&mut |buffer| members.read(buffer)))?,
+                MemberKind::Directory => see(&path, Shown::Directory)?,
+                MemberKind::Symlink(target) => see(&path, Shown::Symlink(target))?,
+                MemberKind::HardLink(existing) => see(&path, Shown::HardLink(&parse(existing)?))?,
+                // No download holds any of these.
+                MemberKind::Device
+                | MemberKind::Fifo
+                | MemberKind::Sparse
+                | MemberKind::Encrypted
+                | MemberKind::Unknown => {}
+            }
+        }
+        Ok(())
+    }
+
     fn members<'a>(
         &'a mut self,
         step: Step<'a>,
@@ -192,6 +234,15 @@ impl<R: Read + Seek> ArchiveReader<R> {
             }
         })
     }
+}
+
+/// An entry of an archive, as [`ArchiveReader::show`] shows it.
+pub(crate) enum Shown<'a> {
+    /// A file, and how to read on in its content.
+    File(&'a mut dyn FnMut(&mut [u8]) -> Result<usize>),
+    Directory,
+    Symlink(&'a [u8]),
+    HardLink(&'a EntryPath),
 }
 
 /// Judges members, and notices when there is no use in reading on.

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::archive_file::{self, Sink, Watched};
 use super::failure::{Failure, exit};
+use super::journal_options::{NodeJournalOptions, tell_failure};
 use super::options::{LimitOptions, open_node};
 use super::output::{json_line, print, print_aside, show_listing};
 use super::progress::Meter;
@@ -57,6 +58,8 @@ pub struct Download {
     force: bool,
     #[command(flatten)]
     limits: LimitOptions,
+    #[command(flatten)]
+    journal: NodeJournalOptions,
     /// Give up if it takes longer than this
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
@@ -90,7 +93,8 @@ impl Download {
         let format = self.output_format().map_err(|error| Failure::archive(error, &self.archive))?;
         let control = session.control(self.timeout);
         let threads = self.threads.unwrap_or_else(default_threads);
-        let node = &mut open_node(&self.target, self.limits.limits())?.with_threads(threads);
+        let node = open_node(&self.target, self.limits.limits())?.with_threads(threads);
+        let node = &mut self.journal.give(node, &self.target, Some(&self.archive), false)?;
         self.check_apart().map_err(|error| Failure::archive(error, &self.archive))?;
         let mut archive =
             Sink::create(&self.archive, self.force).map_err(|error| Failure::archive(error, &self.archive))?;
@@ -127,8 +131,10 @@ impl Download {
         let (report, attempts) =
             downloaded.map_err(|error| fault.unwrap_or_else(|| Failure::target(error, &self.target)))?;
         archive.complete(&self.archive)?;
+        node.confirm_download();
+        let code = tell_failure(node, session, exit::SUCCESS);
         let answer = if session.json {
-            json_line(&Answer { format: format_name(format), attempts, report: &report })
+            json_line(&Answer { format: format.name(), attempts, report: &report })
         } else {
             self.show(&report)
         };
@@ -137,7 +143,7 @@ impl Download {
         } else {
             print(&answer)?;
         }
-        Ok(exit::SUCCESS)
+        Ok(code)
     }
 
     /// Refuses to write over the target or into it: the archive would replace what it is made of, or a
@@ -169,7 +175,7 @@ impl Download {
             OutputFormat::TarZst { .. } if (1..=22).contains(&level) => {
                 Ok(OutputFormat::TarZst { level: level.into() })
             }
-            _ => Err(Error::new(ErrorKind::InvalidInput, format!("{} has no level {level}", format_name(format)))
+            _ => Err(Error::new(ErrorKind::InvalidInput, format!("{} has no level {level}", format.name()))
                 .with_hint("tar.gz has 0 to 9, tar.zst 1 to 22, tar none")),
         }
     }
@@ -207,13 +213,5 @@ impl Download {
         }));
         text.push_str(&show_listing("left out:", &report.left_out, |left| format!("{}: {}", left.path, left.reason)));
         text
-    }
-}
-
-fn format_name(format: OutputFormat) -> &'static str {
-    match format {
-        OutputFormat::TarGz { .. } => "tar.gz",
-        OutputFormat::Tar => "tar",
-        OutputFormat::TarZst { .. } => "tar.zst",
     }
 }

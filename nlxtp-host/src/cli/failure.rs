@@ -23,12 +23,15 @@ pub mod exit {
     pub const TIMED_OUT: u8 = 6;
     pub const CANCELLED: u8 = 7;
     pub const INVOKE_FAILED: u8 = 8;
+    pub const NOT_IN_JOURNAL: u8 = 9;
     pub const SCRIPT_FAILED: u8 = 10;
     pub const MONITOR_STOPPED: u8 = 11;
     pub const RUNNING: u8 = 12;
     pub const GUEST_REBOOTED: u8 = 13;
     pub const UNREADABLE: u8 = 14;
     pub const NOT_STARTED: u8 = 15;
+    /// What is at hand differs from what the journal says.
+    pub const DIFFERS: u8 = 16;
     /// As a shell shows a program that was ended by SIGPIPE.
     pub const OUTPUT_CLOSED: u8 = 141;
 }

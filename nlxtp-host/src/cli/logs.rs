@@ -14,6 +14,7 @@ use rextfv_core::shared_directory::MayRetry;
 use serde::Serialize;
 
 use super::failure::{Failure, exit};
+use super::journal_options::tell_failure;
 use super::options::Query;
 use super::output::{ContentOutput, json_line, print_aside};
 use super::session::Session;
@@ -78,6 +79,7 @@ impl Logs {
         let mut tail = Tail { which, offset: 0, run: None, output, buffer: vec![0; PIECE] };
         let followed = self.follow(&mut node, session, &control, &mut tail);
         memory.save(node.memory(), session);
+        let code = tell_failure(&mut node, session, exit::SUCCESS);
         let report = followed?;
         let Tail { offset, output, .. } = tail;
         output.finish()?;
@@ -88,7 +90,7 @@ impl Logs {
             let stream = if self.stderr { "stderr" } else { "stdout" };
             print_aside(&json_line(&Answer { stream, bytes: offset, state: report.state }));
         }
-        Ok(exit::SUCCESS)
+        Ok(code)
     }
 
     /// Writes until there is no more to come.

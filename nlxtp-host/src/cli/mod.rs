@@ -15,6 +15,10 @@ mod disk;
 mod download;
 mod failure;
 mod http;
+mod journal;
+mod journal_options;
+mod journal_replay;
+mod journal_verify;
 mod logs;
 mod memory_file;
 mod options;
@@ -23,6 +27,7 @@ mod package_nodes;
 mod package_steps;
 mod packages;
 mod progress;
+mod replayed_node;
 mod session;
 mod signals;
 mod status;
@@ -76,6 +81,7 @@ Exit codes:
     6  the time given by --timeout is over
     7  cancelled by SIGINT, SIGTERM or SIGHUP (a second one kills)
     8  the upload stands, but the monitor could not be invoked
+    9  what was done stands, but is not in the journal
    10  wait, status --exit-code: the start script failed (an exit code other than 0, a signal, or its time was up)
    11  wait, status --exit-code: the monitor stopped before the start script had ended
    12  status --exit-code: the run is under way
@@ -83,6 +89,7 @@ Exit codes:
    14  status --exit-code, logs: the status cannot be read; wait: it still could not when the time
        was over
    15  status --exit-code: the run has not started
+   16  journal: what is there differs from what the journal says, or the journal is damaged
   141  whoever read the output has gone";
 
 /// The command line.
@@ -114,6 +121,8 @@ enum Command {
     Logs(logs::Logs),
     #[command(subcommand)]
     Archive(archive::Archive),
+    #[command(subcommand)]
+    Journal(journal::Journal),
 }
 
 /// Runs the command that the arguments say.
@@ -149,6 +158,7 @@ impl Command {
             Self::Cat(command) => command.run(session),
             Self::Logs(command) => command.run(session),
             Self::Archive(command) => command.run(session),
+            Self::Journal(command) => command.run(session),
         }
     }
 

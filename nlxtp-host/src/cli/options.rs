@@ -16,6 +16,7 @@ use rextfv_core::liveness::LivenessRules;
 use rextfv_core::powers::PowerState;
 
 use super::failure::Failure;
+use super::journal_options::NodeJournalOptions;
 use super::memory_file::{MemoryFile, MemoryOptions};
 use super::session::Session;
 use super::units::{parse_duration, parse_size};
@@ -102,6 +103,8 @@ pub struct Query {
     tomato_patience: Duration,
     #[command(flatten)]
     memory: MemoryOptions,
+    #[command(flatten)]
+    journal: NodeJournalOptions,
 }
 
 impl Query {
@@ -112,6 +115,7 @@ impl Query {
         let node = open_node(&self.target, Limits::DEFAULT)?;
         let memory = self.memory.load(&self.target, session).map_err(Failure::other)?;
         let node = node.with_power(self.power.known()).with_liveness(rules).with_memory(memory.loaded());
+        let node = self.journal.give(node, &self.target, None, false)?;
         Ok((node, memory))
     }
 }

@@ -7,6 +7,7 @@ use nlxtp_host::node::Node;
 use nlxtp_host::status_json::StatusJson;
 
 use super::failure::{Failure, exit};
+use super::journal_options::tell_failure;
 use super::options::Query;
 use super::output::{print, print_json};
 use super::session::Session;
@@ -45,7 +46,8 @@ impl Status {
         let (mut node, memory) = self.query.open(session)?;
         let answered = if self.watch { self.watch(session, &mut node) } else { self.ask(session, &mut node) };
         memory.save(node.memory(), session);
-        answered
+        let code = tell_failure(&mut node, session, exit::SUCCESS);
+        answered.map(|answered| if answered == exit::SUCCESS { code } else { answered })
     }
 
     fn ask(&self, session: &Session, node: &mut Node) -> Result<u8, Failure> {

@@ -15,6 +15,7 @@ use rextfv_core::shared_directory::Representation;
 
 use super::archive_file;
 use super::failure::{Failure, exit};
+use super::journal_options::{NodeJournalOptions, tell_failure};
 use super::memory_file::MemoryOptions;
 use super::options::{LimitOptions, LinkOption, PowerOption, open_node};
 use super::output::{print, print_json, show_listing};
@@ -59,6 +60,11 @@ pub struct Upload {
     timeout: Option<Duration>,
     #[command(flatten)]
     memory: MemoryOptions,
+    #[command(flatten)]
+    journal: NodeJournalOptions,
+    /// Keep a copy of the archive in a store beside the journal, for a replay
+    #[arg(long)]
+    keep_archives: bool,
 }
 
 impl Upload {
@@ -70,6 +76,11 @@ impl Upload {
         if let Some(command) = &self.invoke {
             node = node.with_invoker(InvokeCommand::new(command));
         }
+        if self.keep_archives && !self.journal.is_asked_for() {
+            let error = Error::new(ErrorKind::InvalidInput, "archives are kept beside a journal, and there is none");
+            return Err(Failure::other(error.with_hint("name one with --journal FILE")));
+        }
+        node = self.journal.give(node, &self.target, Some(&self.archive), self.keep_archives)?;
         if !self.force {
             check_ours(&self.target).map_err(|error| Failure::target(error, &self.target))?;
         }
@@ -88,11 +99,12 @@ impl Upload {
                 print(&self.show(report, node.directory().representation()))?;
             }
         }
+        let code = tell_failure(&mut node, session, exit::SUCCESS);
         let report = uploaded.map_err(|error| archive.blame(error, &self.archive, &self.target))?;
         if session.json {
             print_json(&report)?;
         }
-        Ok(exit::SUCCESS)
+        Ok(code)
     }
 
     fn show(&self, report: &UploadReport, representation: Representation) -> String {

@@ -8,6 +8,7 @@ use nlxtp_host::status_json::StatusJson;
 use rextfv_core::liveness::State;
 
 use super::failure::{Failure, exit};
+use super::journal_options::tell_failure;
 use super::options::Query;
 use super::output::{print, print_json};
 use super::progress::Meter;
@@ -47,6 +48,7 @@ impl Wait {
             })
         };
         memory.save(node.memory(), session);
+        let code = tell_failure(&mut node, session, exit::SUCCESS);
         let report = waited.map_err(|error| {
             let state = last.as_ref().map(|report| report.state);
             let never_readable = error.kind() == ErrorKind::TimedOut && state == Some(State::Unreadable);
@@ -59,7 +61,8 @@ impl Wait {
         } else {
             print(&show_lines(&report))?;
         }
-        Ok(exit_code(&report))
+        let ended = exit_code(&report);
+        Ok(if ended == exit::SUCCESS { code } else { ended })
     }
 }
 

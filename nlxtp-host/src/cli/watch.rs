@@ -7,13 +7,14 @@ use std::time::Duration;
 use clap::Args;
 use nlxtp_host::error::{Error, ErrorKind};
 use nlxtp_host::status_json::StatusJson;
-use nlxtp_host::watcher::{Change, NodeId, Pace, Watcher};
+use nlxtp_host::watcher::{Change, NodeId, Pace, Watcher, raise_open_files};
 use rextfv_core::entry_path::displayable;
 use rextfv_core::limits::Limits;
 use rextfv_core::liveness::State;
 use serde::Serialize;
 
 use super::failure::{Failure, exit};
+use super::journal_options::{JournalOption, node_name, tell_failure};
 use super::options::open_node;
 use super::output::{print, print_json};
 use super::session::Session;
@@ -41,6 +42,8 @@ pub struct Watch {
     /// Ask a target about which nothing is new no more seldom than this
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s")]
     every: Duration,
+    #[command(flatten)]
+    journal: JournalOption,
 }
 
 /// One line of `--json`.
@@ -59,15 +62,23 @@ struct ErrorJson {
 
 impl Watch {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        // Should it fail, more is opened anew.
+        let _ = raise_open_files();
         let mut watcher = Watcher::new(Pace { longest: self.every, ..Pace::default() });
         let mut targets: HashMap<NodeId, &PathBuf> = HashMap::new();
+        let journal = self.journal.open()?;
         for target in &self.targets {
-            targets.insert(watcher.add(open_node(target, Limits::DEFAULT)?), target);
+            let mut node = open_node(target, Limits::DEFAULT)?;
+            if let Some(journal) = &journal {
+                node = node.with_journal(journal.for_node(node_name(target)));
+            }
+            targets.insert(watcher.add(node), target);
         }
+        let mut code = exit::SUCCESS;
         let control = session.control(self.timeout);
         loop {
             let Some(Change { node, status }) = watcher.next(&control).map_err(Self::in_words)? else {
-                return Ok(exit::SUCCESS);
+                return Ok(code);
             };
             let target = displayable(targets[&node].as_os_str().as_encoded_bytes());
             let ended = status.as_ref().is_ok_and(|report| {
@@ -85,6 +96,9 @@ impl Watch {
                     Err(error) => format!("cannot be asked: {error}"),
                 };
                 print(&format!("{target}: {line}\n"))?;
+            }
+            if let Some(node) = watcher.node_mut(node) {
+                code = tell_failure(node, session, code);
             }
             if ended {
                 watcher.remove(node);

@@ -35,6 +35,8 @@ use rextfv_core::shared_directory::Attributes;
 
 pub(crate) use removal::{Patience, UniqueNames};
 
+use super::change_time::Keeper;
+
 /// An open directory.
 #[derive(Debug)]
 pub(crate) struct Directory(OwnedFd);
@@ -46,6 +48,16 @@ impl Named {
     /// What it is.
     pub fn kind(&self) -> io::Result<SFlag> {
         Ok(kind(&stat::fstat(&self.0)?))
+    }
+
+    /// Which one it is.
+    pub fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity::from(&stat::fstat(&self.0)?))
+    }
+
+    /// Who keeps the times there.
+    pub fn keeper(&self) -> Keeper {
+        Keeper::of(&self.0)
     }
 
     /// A path of this process that leads there, for as long as the handle is held.

@@ -10,17 +10,20 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use nix::sys::stat::{SFlag, stat};
 use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::limits::Limits;
 use rextfv_core::retry::RetryPolicy;
 use rextfv_core::shared_directory::{
     Attributes, BegunReplacement, Content, Entry, EntryKind, LeftOut, LeftOutReason, Representation, SharedDirectory,
-    Sharing, View, Visitor, Watch,
+    Sharing, Version, View, Visitor, Watch,
 };
 
+use super::beneath::kind;
+use super::change_time::{Keeper, Stamp};
 use super::disk_replacement::{self, DiskReplacement, Manner};
 use super::kept_disk::{KeptDisk, Look};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,6 +38,8 @@ pub struct DiskImage {
     limits: Limits,
     retries: RetryPolicy,
     kept: Mutex<Keeping>,
+    /// Who keeps the times of files on a device.
+    keeper: OnceLock<(u64, Keeper)>,
 }
 
 /// What is kept of a disk from one status query to the next.
@@ -94,7 +99,14 @@ impl DiskImage {
     }
 
     fn new(path: PathBuf, held: Option<OwnedFd>) -> Self {
-        Self { path, held, limits: Limits::DEFAULT, retries: RetryPolicy::STATUS, kept: Mutex::default() }
+        Self {
+            path,
+            held,
+            limits: Limits::DEFAULT,
+            retries: RetryPolicy::STATUS,
+            kept: Mutex::default(),
+            keeper: OnceLock::new(),
+        }
     }
 
     fn checked(self) -> Result<Self> {
@@ -307,6 +319,20 @@ impl SharedDirectory for DiskImage {
             (false, _) => *keeping = Keeping::Off,
         }
         1
+    }
+
+    /// The guest writes through the hypervisor, which writes to the image file, whose time of change
+    /// tells of that. A block device has none.
+    fn version(&self) -> Option<Version> {
+        let status = stat(&self.path).ok().filter(|status| kind(status) == SFlag::S_IFREG)?;
+        let (device, keeper) = self
+            .keeper
+            .get_or_init(|| (status.st_dev, open_disk(&self.path, Access::Read).map_or(Keeper::Unknown, Keeper::of)));
+        let stamp = Stamp::from(&status);
+        let tells = *device == status.st_dev && *keeper == Keeper::Kernel && stamp.is_settled(Keeper::Kernel);
+        let (seconds, nanoseconds) = stamp.changed;
+        let place = [status.st_dev.cast_signed(), status.st_ino.cast_signed()];
+        tells.then(|| Version::new([place[0], place[1], status.st_size, seconds, nanoseconds]))
     }
 
     fn begin(&self, watch: Watch<'_, Error>) -> Result<Option<BegunReplacement<'_, Error>>> {

@@ -141,16 +141,16 @@ impl SharedDirectory for HostDirectory {
 }
 
 /// Handles of the directories and slots of a shared directory in which a change of the status shows, as
-/// far as they are there.
-pub(crate) fn status_handles(path: &[u8]) -> Vec<(Named, SFlag)> {
-    let Ok(root) = Directory::open(Path::new(OsStr::from_bytes(path))) else { return Vec::new() };
+/// far as they are there. Each is looked for when it is asked for, the outer ones first: who has begun to
+/// watch those hears of what comes meanwhile.
+pub(crate) fn status_handles(path: &[u8]) -> impl Iterator<Item = (Named, SFlag)> {
+    let root = Directory::open(Path::new(OsStr::from_bytes(path))).ok();
     let paths = [".", layout::STATUS_DIRECTORY].into_iter().chain(layout::STATUS_SLOTS);
-    let handles = paths.filter_map(|path| {
-        let named = root.name(path.as_bytes()).ok()?;
+    paths.filter_map(move |path| {
+        let named = root.as_ref()?.name(path.as_bytes()).ok()?;
         let kind = named.kind().ok()?;
         matches!(kind, SFlag::S_IFREG | SFlag::S_IFDIR).then_some((named, kind))
-    });
-    handles.collect()
+    })
 }
 
 struct HostView<'a> {

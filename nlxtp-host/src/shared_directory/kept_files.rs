@@ -5,8 +5,8 @@
 //! safe later as it was then, whatever the guest has done to names meanwhile. What must be found out
 //! at each look is whether the names still lead to it:
 //!
-//! - A directory whose time of change is the same as when its names were looked at, and was some
-//!   seconds old then, has the same names. Nobody can set that time but by setting the host's clock.
+//! - A directory whose time of change is the same as when its names were looked at, and was old enough
+//!   then (see `change_time.rs`), has the same names.
 //! - Otherwise, and every ten seconds in any case, each name is looked at: without following links,
 //!   without opening anything, and by the directory's handle. A file that is not the kept one is
 //!   found anew, with all the care of the first time.
@@ -17,22 +17,16 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use nix::sys::stat::{FileStat, lstat, stat};
 use rextfv_core::layout;
 
 use super::beneath::{Directory, Identity};
+use super::change_time::{Keeper, LONGEST_TRUST, Stamp};
 
 /// Handles that are kept at most: three files and a directory.
 pub(super) const MOST_HANDLES: usize = 4;
-
-/// How old a directory's last change must be for the next one to have another time, on any file
-/// system.
-const COARSEST_TIME: Duration = Duration::from_secs(2);
-
-/// How long names are taken for unchanged without being looked at.
-const LONGEST_TRUST: Duration = Duration::from_secs(10);
 
 /// Handles of what a status query reads, as far as they were found.
 #[derive(Debug, Default)]
@@ -41,6 +35,8 @@ pub(super) struct KeptFiles {
     top: Names,
     run_id: Option<KeptFile>,
     status: Option<StatusDirectory>,
+    /// Of the times of all that is kept: no mount is crossed.
+    keeper: Option<Keeper>,
 }
 
 #[derive(Debug)]
@@ -63,36 +59,14 @@ struct Names {
     trusted: Option<(Stamp, Instant)>,
 }
 
-/// A directory and when its names last changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    identity: Identity,
-    changed: (i64, i64),
-}
-
-impl From<&FileStat> for Stamp {
-    fn from(status: &FileStat) -> Self {
-        Self { identity: status.into(), changed: (status.st_ctime, status.st_ctime_nsec) }
-    }
-}
-
-impl Stamp {
-    /// Whether any later change would show.
-    fn is_settled(&self) -> bool {
-        let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return false };
-        let changed = u64::try_from(self.changed.0).map(Duration::from_secs);
-        changed.is_ok_and(|changed| now.saturating_sub(changed) > COARSEST_TIME + Duration::from_secs(1))
-    }
-}
-
 impl Names {
     fn are_unchanged(&self, stamp: Stamp) -> bool {
         self.trusted.is_some_and(|(trusted, since)| trusted == stamp && since.elapsed() < LONGEST_TRUST)
     }
 
     /// Names were looked at since the directory had this stamp.
-    fn trust(&mut self, stamp: Stamp) {
-        self.trusted = stamp.is_settled().then(|| (stamp, Instant::now()));
+    fn trust(&mut self, stamp: Stamp, keeper: Keeper) {
+        self.trusted = stamp.is_settled(keeper).then(|| (stamp, Instant::now()));
     }
 }
 
@@ -113,6 +87,7 @@ impl KeptFiles {
             return false;
         };
         let stamp = Stamp::from(&status);
+        let keeper = self.keeper.unwrap_or(Keeper::Unknown);
         if !self.top.are_unchanged(stamp) {
             if lstat(&root.join(layout::STAGING_DIRECTORY)) != Err(nix::Error::ENOENT) {
                 *self = Self::default();
@@ -120,10 +95,10 @@ impl KeptFiles {
             }
             self.run_id.take_if(|kept| differs(kept.identity, lstat(&root.join(layout::RUN_ID))));
             self.status.take_if(|kept| differs(kept.identity, lstat(&root.join(layout::STATUS_DIRECTORY))));
-            self.top.trust(stamp);
+            self.top.trust(stamp, keeper);
         }
         if let Some(status) = &mut self.status {
-            status.refresh();
+            status.refresh(keeper);
         }
         true
     }
@@ -142,6 +117,7 @@ impl KeptFiles {
     /// reads.
     pub fn put(&mut self, root: &Directory, path: &[u8], file: File, status: &FileStat) {
         let kept = KeptFile { file, identity: status.into() };
+        let keeper = *self.keeper.get_or_insert_with(|| Keeper::of(root.as_fd()));
         if path == layout::RUN_ID.as_bytes() {
             self.run_id = Some(kept);
             self.top = Names::default();
@@ -154,7 +130,7 @@ impl KeptFiles {
                 directory.slots[slot] = Some(kept);
                 // It may have been found in another directory than the one that is held.
                 directory.names = Names::default();
-                directory.refresh();
+                directory.refresh(keeper);
             }
         }
     }
@@ -167,7 +143,7 @@ impl StatusDirectory {
         Some(Self { handle, identity, names: Names::default(), slots: [None, None] })
     }
 
-    fn refresh(&mut self) {
+    fn refresh(&mut self, keeper: Keeper) {
         let Ok(status) = self.handle.status() else {
             self.slots = [None, None];
             return;
@@ -180,7 +156,7 @@ impl StatusDirectory {
             let name = path.rsplit('/').next().unwrap_or(path);
             kept.take_if(|kept| differs(kept.identity, self.handle.status_of(name.as_bytes())));
         }
-        self.names.trust(stamp);
+        self.names.trust(stamp, keeper);
     }
 }
 

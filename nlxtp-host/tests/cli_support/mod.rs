@@ -104,6 +104,7 @@ impl Place {
         let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(self.root());
         command.env("XDG_STATE_HOME", self.path(".state")).env_remove("TMPDIR");
+        command.env_remove("NLXTP_JOURNAL");
         command.stdin(Stdio::null());
         command
     }

@@ -28,7 +28,12 @@ pub struct HostStore {
 
 impl HostStore {
     pub fn new() -> Self {
-        let scratch = tempfile::tempdir().unwrap();
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// Somewhere below this directory of the host.
+    pub fn new_in(place: &Path) -> Self {
+        let scratch = tempfile::tempdir_in(place).unwrap();
         let directory = HostDirectory::open(scratch.path()).unwrap();
         Self { scratch, directory }
     }
@@ -58,7 +63,12 @@ pub struct DiskStore {
 
 impl DiskStore {
     pub fn new() -> Self {
-        let scratch = tempfile::tempdir().unwrap();
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// Somewhere below this directory of the host.
+    pub fn new_in(place: &Path) -> Self {
+        let scratch = tempfile::tempdir_in(place).unwrap();
         let path = scratch.path().join("disk.img");
         let directory = DiskImage::create(&path, &DiskOptions::default()).unwrap();
         Self { path, directory, _scratch: scratch }

@@ -1,0 +1,70 @@
+"""nlXTP for Python 2.7 and 3, over the C library ``libnlxtp``: pure Python, nothing to compile.
+
+    from nlxtp_ctypes import Node
+
+    with Node("disk.img", power="off") as node:
+        node.upload("experiment.tar.gz")
+        # ... the testbed boots the guest ...
+        status = node.wait(timeout=600)
+        print(status.state, status.exit_code)
+
+On Python 3.9 and newer the package ``nlxtp`` offers more. docs/tomato.md tells how ToMaTo uses this one.
+"""
+
+from .calls import Cancel
+from .errors import (
+    BadArchive,
+    Cancelled,
+    Changing,
+    Damaged,
+    Error,
+    GuestOn,
+    InternalError,
+    InUse,
+    InvalidInput,
+    InvokeFailed,
+    NoSpace,
+    NotATarget,
+    NotFound,
+    PermissionDenied,
+    ReadOnly,
+    Refused,
+    SystemFailure,
+    TimedOut,
+    TooSmall,
+    Unfinished,
+)
+from .library import load
+from .node import Node, create_disk, version
+from .reports import Download, Status, Upload
+
+__all__ = [
+    "BadArchive",
+    "Cancel",
+    "Cancelled",
+    "Changing",
+    "Damaged",
+    "Download",
+    "Error",
+    "GuestOn",
+    "InUse",
+    "InternalError",
+    "InvalidInput",
+    "InvokeFailed",
+    "NoSpace",
+    "Node",
+    "NotATarget",
+    "NotFound",
+    "PermissionDenied",
+    "ReadOnly",
+    "Refused",
+    "Status",
+    "SystemFailure",
+    "TimedOut",
+    "TooSmall",
+    "Unfinished",
+    "Upload",
+    "create_disk",
+    "load",
+    "version",
+]

@@ -1,0 +1,107 @@
+//! The journal with real guests: the paper's first experiment (section 4.3.1) on containers is recorded,
+//! verified, and done again on fresh ones.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nlxtp_e2e::experiment::{Experiment, Interpreter};
+use nlxtp_e2e::process::{Finished, run};
+use nlxtp_e2e::{Container, places};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(240);
+
+const DAEMON: &str = "exec /usr/bin/nlxtp-guest daemon";
+
+/// A folder with an experiment's journal and archives.
+struct Folder {
+    folder: tempfile::TempDir,
+}
+
+impl Folder {
+    fn new() -> Self {
+        Self { folder: places::temporary_folder("journal") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Calls `nlxtp` with the journal in the environment.
+    #[track_caller]
+    fn call(&self, arguments: &[&str]) -> Finished {
+        let mut command = Command::new(places::nlxtp());
+        command.env("XDG_STATE_HOME", self.path("state")).env("NLXTP_JOURNAL", self.path("journal.jsonl"));
+        run(command.args(arguments), PATIENCE)
+    }
+
+    /// The whole cycle with a node.
+    #[track_caller]
+    fn cycle(&self, target: &Path, node: &str, archive: &Path, options: &[&str]) {
+        let (target, archive) = (target.to_str().unwrap(), archive.to_str().unwrap());
+        let named = ["--node", node, "--guest-power", "on"];
+        self.call(&[&["upload", target, archive, "--keep-archives"], &named[..], options].concat()).success();
+        self.call(&[&["wait", target, "--timeout", "200s"], &named[..]].concat()).success();
+        let results = self.path(&format!("{node}-results.tar.gz"));
+        self.call(&["download", target, results.to_str().unwrap(), "--node", node]).success();
+    }
+
+    /// Replays on fresh nodes, and returns the exit code and the answer.
+    #[track_caller]
+    fn replay(&self, options: &[&str]) -> (i32, Value) {
+        let journal = self.path("journal.jsonl");
+        let mut command = Command::new(places::nlxtp());
+        command.env("XDG_STATE_HOME", self.path("state")).env_remove("NLXTP_JOURNAL");
+        command.args(["journal", "replay"]).arg(journal).args(["--json", "--timeout", "200s"]).args(options);
+        let finished = run(&mut command, PATIENCE);
+        let answer = serde_json::from_slice(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"));
+        (finished.code(), answer)
+    }
+}
+
+fn container_with_daemon() -> Container {
+    let mut container = Container::with_guest_program(&places::nlxtp_guest());
+    container.start_at_boot(DAEMON);
+    container.start();
+    container
+}
+
+fn on(node: &str, container: &Container) -> String {
+    format!("{node}={}", container.shared_directory().display())
+}
+
+#[test]
+#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+fn an_experiment_on_two_containers_is_recorded_verified_and_repeated() {
+    let folder = Folder::new();
+    let experiment = Experiment::new(Interpreter::Bash);
+    let first = container_with_daemon();
+    let second = container_with_daemon();
+    folder.cycle(&first.shared_directory(), "first", &experiment.archive(), &[]);
+    folder.cycle(&second.shared_directory(), "second", &experiment.archive(), &[]);
+    let show = folder.call(&["journal", "show"]).success().text();
+    assert!(show.contains("finished, exit code 0"), "{show}");
+    let verified = folder.call(&["journal", "verify", "--complete"]).success().text();
+    assert!(verified.ends_with("all is as the journal says\n"), "{verified}");
+
+    let fresh = container_with_daemon();
+    let other = container_with_daemon();
+    let (code, answer) = folder.replay(&["--on", &on("first", &fresh), "--on", &on("second", &other)]);
+    assert_eq!((code, &answer["same"]), (0, &true.into()), "{answer}");
+}
+
+/// A container without a daemon, whose monitor the replay invokes.
+#[test]
+#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+fn a_replay_invokes_the_monitor() {
+    let folder = Folder::new();
+    let experiment = Experiment::new(Interpreter::Bash);
+    let mut first = Container::with_guest_program(&places::nlxtp_guest());
+    first.start();
+    folder.cycle(&first.shared_directory(), "node", &experiment.archive(), &["--invoke", &first.invoke_command()]);
+    let mut fresh = Container::with_guest_program(&places::nlxtp_guest());
+    fresh.start();
+    let (code, answer) = folder.replay(&["--on", &on("node", &fresh), "--invoke", &fresh.invoke_command()]);
+    assert_eq!((code, &answer["same"]), (0, &true.into()), "{answer}");
+}
