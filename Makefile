@@ -69,6 +69,7 @@ e2e: build
 	scripts/setup.sh test
 	scripts/guest-boot.sh
 	scripts/guest-root.sh
+	scripts/guest-root.sh bookworm amd64
 	scripts/guest-root.sh bullseye amd64
 	scripts/guest-root.sh trixie i386
 	for init in systemd runit; do scripts/guest-system.sh $$init || exit; done
