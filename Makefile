@@ -52,7 +52,7 @@ check:
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
 	cargo build --profile guest -p rextfv-core --no-default-features --example no_std
 	scripts/check-documents.sh
-	shellcheck scripts/*.sh e2e/guests/*.sh rextfv-core/tests/vectors/*.sh .ci/run
+	shellcheck scripts/*.sh e2e/guests/*.sh nlxtp-host/src/packages/scripts/*.sh rextfv-core/tests/vectors/*.sh .ci/run
 
 # Those that need tools from Debian's packages are left out of a plain `cargo test`, which
 # says so; here they run.
@@ -75,6 +75,7 @@ e2e: build
 	scripts/debian.sh $(NLXTP_GUEST)
 	scripts/guest-boot.sh
 	scripts/guest-root.sh
+	scripts/guest-root.sh bookworm amd64
 	scripts/guest-root.sh bullseye amd64
 	scripts/guest-root.sh trixie i386
 	for init in systemd sysvinit openrc runit; do scripts/guest-system.sh $$init || exit; done

@@ -1,4 +1,4 @@
-//! A container without a network: a Debian of its own in namespaces of its own.
+//! A container, without a network if none is asked for: a Debian of its own in namespaces of its own.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -26,6 +26,7 @@ const GUEST_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 pub struct Container {
     folder: TempDir,
     console: Console,
+    has_network: bool,
     running: Option<Running>,
 }
 
@@ -54,7 +55,7 @@ impl Container {
     pub fn copied_from(original: &Path) -> Self {
         places::require_root();
         let folder = places::temporary_folder("container");
-        let container = Container { folder, console: Console::new(), running: None };
+        let container = Container { folder, console: Console::new(), has_network: false, running: None };
         let mut copy = Command::new("cp");
         copy.args(["-a", "--reflink=auto", "--"]).arg(original).arg(container.root());
         run(&mut copy, COPY).success();
@@ -71,6 +72,12 @@ impl Container {
         let container = Self::create();
         container.install(program, "/usr/bin/nlxtp-guest");
         container
+    }
+
+    /// Lets it use the network of the host, from its next start on: to reach a server of the test's.
+    pub fn with_network_of_the_host(mut self) -> Self {
+        self.has_network = true;
+        self
     }
 
     /// The guest's root file system, as the host sees it.
@@ -126,7 +133,8 @@ impl Container {
         let pid_file = self.folder.path().join("pid");
         let mut command = bound_to_this_thread(&tool("unshare"));
         command
-            .args(["--mount", "--propagation", "private", "--pid", "--net", "--uts", "--ipc"])
+            .args(["--mount", "--propagation", "private", "--pid", "--uts", "--ipc"])
+            .args((!self.has_network).then_some("--net"))
             .args(["--fork", "--kill-child=KILL", "--", "/bin/sh"])
             .arg(guest_file("container-start.sh"))
             .arg(self.root())

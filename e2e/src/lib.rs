@@ -24,6 +24,7 @@ pub mod console;
 pub mod container;
 pub mod experiment;
 pub mod faults;
+pub mod file_server;
 pub mod image;
 pub mod initramfs;
 pub mod mounts;

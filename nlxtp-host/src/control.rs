@@ -61,6 +61,13 @@ pub enum Progress {
         /// All of them, where that is known.
         total: Option<u64>,
     },
+    /// Files are being downloaded; bytes of all of them together.
+    Downloading {
+        /// Bytes that are here.
+        done: u64,
+        /// All of them.
+        total: u64,
+    },
     /// What was written is being flushed to the disk.
     Flushing,
 }
@@ -69,7 +76,9 @@ impl Progress {
     /// Whether this must not be lost in the limit on the rate.
     fn is_landmark(self) -> bool {
         match self {
-            Self::Examining { done, total } | Self::Extracting { done, total } => done >= total,
+            Self::Examining { done, total } | Self::Extracting { done, total } | Self::Downloading { done, total } => {
+                done >= total
+            }
             Self::Packing { done, total } => Some(done) == total,
             Self::Flushing => true,
         }

@@ -32,6 +32,7 @@ pub mod guest;
 pub mod host_clock;
 pub mod journal;
 pub mod node;
+pub mod packages;
 pub mod shared_directory;
 pub mod status_json;
 pub mod wait;

@@ -14,6 +14,8 @@ use super::archive_file;
 use super::failure::{Failure, exit};
 use super::options::{LimitOptions, LinkOption};
 use super::output::{print, print_json};
+use super::package_steps::{Installer, Probe};
+use super::packages::Packages;
 use super::progress::Meter;
 use super::session::Session;
 use super::units::{show_count, show_size};
@@ -26,10 +28,13 @@ Example:
   nlxtp archive check experiment.tar.gz --for fat
   nlxtp archive check experiment.zip --for fat --follow-links --json";
 
-/// Look at archives
+/// Look at archives, and make archives that install packages
 #[derive(Debug, Subcommand)]
 pub enum Archive {
     Check(Check),
+    Packages(Packages),
+    Probe(Probe),
+    Installer(Installer),
 }
 
 /// Tell whether an upload would take an archive
@@ -71,8 +76,22 @@ struct Answer<'a> {
 
 impl Archive {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
-        let Self::Check(check) = self;
-        check.run(session)
+        match self {
+            Self::Check(command) => command.run(session),
+            Self::Packages(command) => command.run(session),
+            Self::Probe(command) => command.run(session),
+            Self::Installer(command) => command.run(session),
+        }
+    }
+
+    /// Whether standard output carries content.
+    pub fn is_to_stdout(&self) -> bool {
+        match self {
+            Self::Check(_) => false,
+            Self::Packages(command) => command.is_to_stdout(),
+            Self::Probe(command) => command.is_to_stdout(),
+            Self::Installer(command) => command.is_to_stdout(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod contents;
 mod disk;
 mod download;
 mod failure;
+mod http;
 mod journal;
 mod journal_options;
 mod journal_replay;
@@ -22,6 +23,9 @@ mod logs;
 mod memory_file;
 mod options;
 mod output;
+mod package_nodes;
+mod package_steps;
+mod packages;
 mod progress;
 mod replayed_node;
 mod session;
@@ -163,6 +167,7 @@ impl Command {
         match self {
             Self::Cat(_) | Self::Logs(_) => true,
             Self::Download(command) => command.is_to_stdout(),
+            Self::Archive(command) => command.is_to_stdout(),
             _ => false,
         }
     }

@@ -42,6 +42,7 @@ impl Meter {
             Progress::Examining { done, total } => self.bytes("checking", done, Some(total)),
             Progress::Extracting { done, total } => self.bytes("writing", done, Some(total)),
             Progress::Packing { done, total } => self.bytes("packing", done, total),
+            Progress::Downloading { done, total } => self.bytes("fetching", done, Some(total)),
             Progress::Flushing => self.say("flushing".into()),
             // A phase of a later library.
             _ => {}
