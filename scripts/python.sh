@@ -1,8 +1,11 @@
 #!/bin/sh
-# Builds the Python package and runs its tests, in virtual environments of its own.
+# Builds the Python package, installs it into a virtual environment, tests and documents it there.
 #
-#   scripts/python.sh test    install the package as users do, and run all that tests it
-#   scripts/python.sh wheel   make a wheel and a source distribution in bindings-python/dist
+#   scripts/python.sh wheel     make a wheel and a source distribution in bindings-python/dist
+#   scripts/python.sh install   the same, and install the wheel into target/python-tools
+#   scripts/python.sh test      run all that tests the package that is installed there
+#   scripts/python.sh source    install the source distribution into a bare environment, and try it
+#   scripts/python.sh docs      build reference and cookbook in target/python-docs; warnings are errors
 #
 # NLXTP_GUEST names the guest's program, which goes into the wheel. PYTHON is the interpreter to use,
 # python3 if it is not set.
@@ -11,6 +14,7 @@ set -eu
 cd "$(dirname "$0")/../bindings-python"
 python=${PYTHON:-python3}
 target=${CARGO_TARGET_DIR:-$PWD/../target}
+target=$(realpath "$target")
 tools=$target/python-tools
 
 fail() { echo "python: error: $*" >&2; exit 1; }
@@ -35,29 +39,50 @@ take_guest() {
     cmp -s "$NLXTP_GUEST" python/nlxtp/bin/nlxtp-guest || cp "$NLXTP_GUEST" python/nlxtp/bin/nlxtp-guest
 }
 
-install_package() {
-    "$tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-        --force-reinstall .
+# The linker is Zig's, which links for older C libraries than this system's. Maturin fails if the wheel
+# is not what its tag says.
+make_wheel() {
+    rm -rf dist
+    PATH=$tools/bin:$PATH maturin build --quiet --release --locked --zig --compatibility manylinux_2_28 --out dist
+    PATH=$tools/bin:$PATH maturin sdist --quiet --out dist
+    ls dist/*
 }
 
 case "${1-}" in
-    test)
+    wheel)
         make_tools
         take_guest
-        PATH=$tools/bin:$PATH install_package
-        "$tools/bin/mypy" --strict python tests
-        "$tools/bin/stubtest" --allowlist stubtest-allowlist.txt nlxtp
+        make_wheel
+        ;;
+    install)
+        make_tools
+        take_guest
+        make_wheel
+        "$tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+        ;;
+    test)
+        "$tools/bin/python" -m mypy --strict python tests backend
+        "$tools/bin/python" -m mypy.stubtest --allowlist stubtest-allowlist.txt nlxtp
         "$tools/bin/python" -m pytest
         # Elements like ToMaTo's: the tests of the other package with the same mixin.
         NLXTP_TOMATO=nlxtp.tomato PYTHONPATH=../bindings-c/python/tests PATH=$PATH:/usr/sbin:/sbin \
             "$tools/bin/python" -W error -m unittest test_tomato
         ;;
-    wheel)
-        make_tools
-        take_guest
-        PATH=$tools/bin:$PATH maturin build --release --sdist --out dist
+    source)
+        # As `pip install dist/nlxtp-….tar.gz` does, but always in the same folder, which Cargo then knows.
+        rm -rf "$target/python-source" "$target/python-bare"
+        mkdir -p "$target/python-source"
+        tar --extract --touch --file dist/nlxtp-*.tar.gz --directory "$target/python-source"
+        "$python" -m venv "$target/python-bare"
+        CARGO_TARGET_DIR=$target NLXTP_GUEST='' "$target/python-bare/bin/python" -m pip install --quiet \
+            --disable-pip-version-check "$target"/python-source/nlxtp-*
+        env -u NLXTP_GUEST PYTHONPATH=tests "$target/python-bare/bin/python" -W error -m unittest test_installed
+        ;;
+    docs)
+        "$tools/bin/python" -m sphinx --quiet --fail-on-warning --keep-going --builder html \
+            --doctree-dir "$target/python-docs/.doctrees" docs "$target/python-docs"
         ;;
     *)
-        fail 'say what for: scripts/python.sh test|wheel'
+        fail 'say what for: scripts/python.sh wheel|install|test|source|docs'
         ;;
 esac
