@@ -32,31 +32,28 @@ make_tools() {
     cp requirements.txt "$stamp"
 }
 
-# Puts the guest's program where the wheel takes it from.
-take_guest() {
-    [ -x "${NLXTP_GUEST-}" ] || fail "NLXTP_GUEST names no program; run this by make"
-    mkdir -p python/nlxtp/bin
-    cmp -s "$NLXTP_GUEST" python/nlxtp/bin/nlxtp-guest || cp "$NLXTP_GUEST" python/nlxtp/bin/nlxtp-guest
-}
-
-# The linker is Zig's, which links for older C libraries than this system's. Maturin fails if the wheel
-# is not what its tag says.
+# As users make them, by the backend that pyproject.toml names, but with Zig's linker, which links for
+# older C libraries than this system's. Maturin fails if the wheel is not what its tag says.
 make_wheel() {
+    [ -x "${NLXTP_GUEST-}" ] || fail "NLXTP_GUEST names no program; run this by make"
     rm -rf dist
-    PATH=$tools/bin:$PATH maturin build --quiet --release --locked --zig --compatibility manylinux_2_28 --out dist
-    PATH=$tools/bin:$PATH maturin sdist --quiet --out dist
+    PATH=$tools/bin:$PATH MATURIN_PEP517_ARGS='--zig --compatibility manylinux_2_28 --locked' \
+        "$tools/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+        --wheel-dir dist .
+    log=$target/python-sdist.log
+    PATH=$tools/bin:$PATH PYTHONPATH=backend "$tools/bin/python" -c \
+        'import nlxtp_build; nlxtp_build.build_sdist("dist")' >"$log" 2>&1 ||
+        { cat "$log" >&2; fail 'there is no source distribution'; }
     ls dist/*
 }
 
 case "${1-}" in
     wheel)
         make_tools
-        take_guest
         make_wheel
         ;;
     install)
         make_tools
-        take_guest
         make_wheel
         "$tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
         ;;

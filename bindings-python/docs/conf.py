@@ -37,6 +37,11 @@ nitpick_ignore_regex = [
     (r"py:.*", "|".join(name for name in dir(builtins))),
 ]
 
+# Where Sphinx finds what is said of their attributes.
+for value in list(vars(nlxtp).values()):
+    if isinstance(value, type) and issubclass(value, nlxtp.Error):
+        value.__module__ = "nlxtp._errors"
+
 
 def builtin_bytes(_app: Sphinx, document: nodes.document) -> None:
     """A type ``bytes`` is Python's, and not an attribute of that name."""

@@ -262,7 +262,7 @@ class Node:
         Arguments are as for :meth:`output` and :meth:`wait`, and so are the exceptions.
 
         >>> import tempfile
-        >>> next(nlxtp.Node(tempfile.mkdtemp()).follow(timeout=0))
+        >>> next(nlxtp.Node(tempfile.mkdtemp()).follow(timeout=0))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         nlxtp.TimedOutError: ...
         """
