@@ -14,7 +14,7 @@
 //! - [`liveness`]: from what is read to what is told: running, finished, monitor stopped, …
 //!   without comparing clocks.
 //! - [`archive_rules`]: which archive entries are taken, for which target, within which limits.
-//!   from being started.
+//! - [`start_script`]: what keeps a start script from being started.
 //! - [`shared_directory`]: the trait of the storage that host and guest share;
 //!   [`operations`]: the three operations; [`powers`]: what comes in from outside (clock, guest
 //!   power, a way of invoking the monitor).
