@@ -67,13 +67,17 @@ case "${1-}" in
         ;;
     source)
         # As `pip install dist/nlxtp-….tar.gz` does, but always in the same folder, which Cargo then knows.
-        rm -rf "$target/python-source" "$target/python-bare"
-        mkdir -p "$target/python-source"
-        tar --extract --touch --file dist/nlxtp-*.tar.gz --directory "$target/python-source"
-        "$python" -m venv "$target/python-bare"
-        CARGO_TARGET_DIR=$target NLXTP_GUEST='' "$target/python-bare/bin/python" -m pip install --quiet \
-            --disable-pip-version-check "$target"/python-source/nlxtp-*
-        env -u NLXTP_GUEST PYTHONPATH=tests "$target/python-bare/bin/python" -W error -m unittest test_installed
+        # What it builds must not be taken for what is built of the repository, and need not be fast.
+        bare=$target/python-bare
+        rm -rf "$bare/source" "$bare/environment"
+        mkdir -p "$bare/source"
+        tar --extract --touch --file dist/nlxtp-*.tar.gz --directory "$bare/source"
+        "$python" -m venv "$bare/environment"
+        env -u NLXTP_GUEST CARGO_TARGET_DIR="$bare/target" \
+            CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
+            CARGO_PROFILE_GUEST_OPT_LEVEL=0 CARGO_PROFILE_GUEST_LTO=off CARGO_PROFILE_GUEST_CODEGEN_UNITS=16 \
+            "$bare/environment/bin/python" -m pip install --quiet --disable-pip-version-check "$bare"/source/nlxtp-*
+        env -u NLXTP_GUEST PYTHONPATH=tests "$bare/environment/bin/python" -W error -m unittest test_installed
         ;;
     docs)
         "$tools/bin/python" -m sphinx --quiet --fail-on-warning --keep-going --builder html \

@@ -54,16 +54,15 @@ def build_editable(
 
 def take_guest() -> None:
     """Puts the guest's program into the package, or removes it where it is not wanted."""
-    place = HERE / "python" / "nlxtp" / "bin" / "nlxtp-guest"
     named = os.environ.get("NLXTP_GUEST", "")
-    place.unlink(missing_ok=True)
-    if named == "none":
-        return
-    program = Path(named) if named else build_guest()
-    if not program.is_file():
+    program = None if named == "none" else Path(named) if named else build_guest()
+    if program is not None and not program.is_file():
         fail(f"NLXTP_GUEST names {program}, which is no file", "name the guest's program, or unset NLXTP_GUEST")
-    place.parent.mkdir(exist_ok=True)
-    shutil.copy2(program, place)
+    place = HERE / "python" / "nlxtp" / "bin" / "nlxtp-guest"
+    place.unlink(missing_ok=True)
+    if program is not None:
+        place.parent.mkdir(exist_ok=True)
+        shutil.copy2(program, place)
 
 
 def build_guest() -> Path:

@@ -37,10 +37,17 @@ nitpick_ignore_regex = [
     (r"py:.*", "|".join(name for name in dir(builtins))),
 ]
 
-# Where Sphinx finds what is said of their attributes.
-for value in list(vars(nlxtp).values()):
-    if isinstance(value, type) and issubclass(value, nlxtp.Error):
-        value.__module__ = "nlxtp._errors"
+EXCEPTIONS = [value for value in vars(nlxtp).values() if isinstance(value, type) and issubclass(value, nlxtp.Error)]
+for exception in EXCEPTIONS:
+    # Where Sphinx finds what is said of their attributes.
+    exception.__module__ = "nlxtp._errors"
+
+
+def list_exceptions(_app: Sphinx, page: str, source: "list[str]") -> None:
+    """Ends the page of exceptions with all that there are."""
+    if page == "errors":
+        names = sorted(exception.__name__ for exception in EXCEPTIONS if exception is not nlxtp.Error)
+        source[0] += "".join(f"\n.. autoexception:: {name}\n   :members:\n   :show-inheritance:\n" for name in names)
 
 
 def builtin_bytes(_app: Sphinx, document: nodes.document) -> None:
@@ -51,4 +58,5 @@ def builtin_bytes(_app: Sphinx, document: nodes.document) -> None:
 
 
 def setup(app: Sphinx) -> None:
+    app.connect("source-read", list_exceptions)
     app.connect("doctree-read", builtin_bytes)
