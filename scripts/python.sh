@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds the Python package and runs its tests, in virtual environments of its own.
 #
-#   scripts/python.sh test    install the package as users do, and run all that tests it
+#   scripts/python.sh install  install the package as users do, into target/python-tools
+#   scripts/python.sh test     run all that tests the package that is installed there
 #   scripts/python.sh wheel   make a wheel and a source distribution in bindings-python/dist
 #
 # NLXTP_GUEST names the guest's program, which goes into the wheel. PYTHON is the interpreter to use,
@@ -41,10 +42,12 @@ install_package() {
 }
 
 case "${1-}" in
-    test)
+    install)
         make_tools
         take_guest
         PATH=$tools/bin:$PATH install_package
+        ;;
+    test)
         "$tools/bin/mypy" --strict python tests
         "$tools/bin/stubtest" --allowlist stubtest-allowlist.txt nlxtp
         "$tools/bin/python" -m pytest
@@ -55,6 +58,6 @@ case "${1-}" in
         PATH=$tools/bin:$PATH maturin build --release --sdist --out dist
         ;;
     *)
-        fail 'say what for: scripts/python.sh test|wheel'
+        fail 'say what for: scripts/python.sh install|test|wheel'
         ;;
 esac
