@@ -51,6 +51,9 @@ case "${1-}" in
         "$tools/bin/mypy" --strict python tests
         "$tools/bin/stubtest" --allowlist stubtest-allowlist.txt nlxtp
         "$tools/bin/python" -m pytest
+        # Elements like ToMaTo's: the tests of the other package with the same mixin.
+        NLXTP_TOMATO=nlxtp.tomato PYTHONPATH=../bindings-c/python/tests PATH=$PATH:/usr/sbin:/sbin \
+            "$tools/bin/python" -W error -m unittest test_tomato
         ;;
     wheel)
         make_tools
