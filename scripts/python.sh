@@ -3,7 +3,7 @@
 #
 #   scripts/python.sh install  install the package as users do, into target/python-tools
 #   scripts/python.sh test     run all that tests the package that is installed there
-#   scripts/python.sh wheel   make a wheel and a source distribution in bindings-python/dist
+#   scripts/python.sh wheel    make a wheel and a source distribution in bindings-python/dist
 #
 # NLXTP_GUEST names the guest's program, which goes into the wheel. PYTHON is the interpreter to use,
 # python3 if it is not set.
