@@ -52,7 +52,7 @@ check:
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
 	cargo build --profile guest -p rextfv-core --no-default-features --example no_std
 	scripts/check-documents.sh
-	shellcheck scripts/*.sh e2e/guests/*.sh nlxtp-host/src/packages/scripts/*.sh rextfv-core/tests/vectors/*.sh .ci/run
+	shellcheck scripts/*.sh e2e/guests/*.sh nlxtp-host/src/packages/scripts/*.sh nlxtp-host/src/archive/scripts/*.sh rextfv-core/tests/vectors/*.sh .ci/run
 
 # Those that need tools from Debian's packages are left out of a plain `cargo test`, which
 # says so; here they run.
