@@ -245,7 +245,7 @@ static void a_monitor_that_cannot_be_invoked(nlxtp_node *node, struct testbed *t
 static void targets_that_are_none(const char *folder) {
     const struct told absent = {NLXTP_ERROR_NOT_FOUND, "not-found", "node_open", "absent", 1, false};
     const struct told none = {NLXTP_ERROR_NOT_A_TARGET, "not-a-target", "node_open", "noise", 1, false};
-    const struct told exists = {NLXTP_ERROR_INVALID_INPUT, "invalid-input", "disk_create", "noise", 1, false};
+    const struct told exists = {NLXTP_ERROR_EXISTS, "exists", "disk_create", "noise", 1, false};
     char *path = within(folder, "absent"), *noise = within(folder, "noise");
     nlxtp_node *node = UNTOUCHED;
     check_error(&absent, nlxtp_node_open(path, NULL, &node, &error));
