@@ -3,9 +3,9 @@
 //! It is private to the package: what Python programs use is in `python/nlxtp/`, and what this module
 //! holds is described to type checkers by `python/nlxtp/_native.pyi`.
 //!
-//! Everything that may block runs detached from the interpreter ([`operation::run`]). No native object
+//! Everything that may block runs detached from the interpreter (`operation::run`). No native object
 //! holds a Python object that could lead back to it: callables stay with the Python objects, where the
-//! garbage collector sees them, and are reached by a weak reference ([`guest`]).
+//! garbage collector sees them, and are reached by a weak reference (`guest`).
 
 #![forbid(unsafe_code)]
 

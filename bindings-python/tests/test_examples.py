@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 import nlxtp
+import nlxtp.tomato
 from conftest import EXAMPLE
 
 
 def documented() -> "Iterator[tuple[str, str]]":
     yield "nlxtp", nlxtp.__doc__ or ""
+    yield "nlxtp.tomato", nlxtp.tomato.__doc__ or ""
     for name in nlxtp.__all__:
         thing = getattr(nlxtp, name)
         if inspect.isclass(thing):
@@ -22,7 +24,7 @@ def documented() -> "Iterator[tuple[str, str]]":
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, text in documented() if ">>>" in text])
 def test_example(name: str, text: str) -> None:
-    names = {**vars(nlxtp), "nlxtp": nlxtp, "example_archive": EXAMPLE}
+    names = {**vars(nlxtp), **vars(nlxtp.tomato), "nlxtp": nlxtp, "example_archive": EXAMPLE}
     test = doctest.DocTestParser().get_doctest(text, names, name, None, None)
     assert test.examples
     assert doctest.DocTestRunner().run(test).failed == 0

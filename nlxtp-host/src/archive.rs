@@ -11,14 +11,17 @@
 //! the attacks are; `flate2` and `zstd` decompress, `libdeflate` and `zstd` compress, and the `tar`
 //! crate's headers are used in packing.
 
+pub mod builder;
 mod deflate_blocks;
 mod encoder;
 pub mod files;
 pub mod format;
 mod gzip_encoder;
 mod member;
+pub mod merge;
 pub mod packer;
 mod pipeline;
+mod preview;
 pub mod reader;
 mod source;
 mod tar;

@@ -254,6 +254,7 @@ impl Node {
             execution,
             left_out: manifest.left_out,
             lost: manifest.lost,
+            warnings: reader.warnings().to_vec(),
         };
         match failed {
             None => Ok(report),

@@ -4,7 +4,7 @@ mod cli_support;
 
 use cli_support::Place;
 
-const COMMANDS: [&[&str]; 13] = [
+const COMMANDS: [&[&str]; 16] = [
     &["disk", "create"],
     &["upload"],
     &["status"],
@@ -13,7 +13,10 @@ const COMMANDS: [&[&str]; 13] = [
     &["ls"],
     &["cat"],
     &["logs"],
+    &["archive", "create"],
     &["archive", "check"],
+    &["archive", "show"],
+    &["archive", "merge"],
     &["archive"],
     &["journal", "show"],
     &["journal", "verify"],

@@ -223,12 +223,12 @@ fn watching_has_an_end() {
     target.call("status", &["--timeout", "1s"]).expect(2);
 }
 
-/// Whether whoever runs the tests has SIGINT ignored, as shells do for their background jobs; the
-/// command respects that.
-fn sigint_is_ignored() -> bool {
+/// Whether whoever runs the tests has a signal ignored, as shells do with SIGINT for their background
+/// jobs, and `nohup` with SIGHUP; the command respects that.
+fn is_ignored(signal: Signal) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let digits = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
-    u64::from_str_radix(digits, 16).unwrap() & (1 << (Signal::SIGINT as u64 - 1)) != 0
+    u64::from_str_radix(digits, 16).unwrap() & (1 << (signal as u64 - 1)) != 0
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn a_signal_cancels() {
     let target = place.target(Kind::Directory, "target");
     target.upload_something();
     for which in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        if which == Signal::SIGINT && sigint_is_ignored() {
+        if is_ignored(which) {
             continue;
         }
         let mut child = target.begin("wait", &["--verbose", "--json"]);

@@ -72,6 +72,8 @@ pub struct UploadReport {
     pub left_out: Listing<String>,
     /// What the target does not keep.
     pub lost: Lost,
+    /// What may keep the start script from running as it was meant.
+    pub warnings: Vec<String>,
 }
 
 /// In whose words the status was written.

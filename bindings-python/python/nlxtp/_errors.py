@@ -212,3 +212,8 @@ def from_native(
     if isinstance(error, InvokeFailedError) and upload is not None:
         error.upload = UploadReport.from_json(upload)
     return error
+
+
+# As programs name them, and as tracebacks show them then.
+for _class in (Error, CallableError, *_CLASSES.values()):
+    _class.__module__ = "nlxtp"

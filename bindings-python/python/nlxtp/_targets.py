@@ -52,6 +52,7 @@ class DiskImage(_Target):
 
     :raises NotFoundError: there is nothing at this path.
     :raises NotATargetError: it holds no usable FAT file system.
+    :raises DamagedError: its file system is damaged.
     """
 
     _is_disk = True

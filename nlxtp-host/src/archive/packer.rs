@@ -164,6 +164,20 @@ impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
         Ok(self.report)
     }
 
+    /// How many files have turned out not to be as they were announced.
+    pub(super) fn changed(&self) -> u64 {
+        self.report.changed.count()
+    }
+
+    /// Adds another name of a file that was packed before.
+    pub(super) fn hard_link(&mut self, entry: &Entry, existing: &[u8]) -> Result<()> {
+        self.count_entry(entry)?;
+        let target = [b"./", existing].concat();
+        self.header(&entry.path, EntryType::Link, entry.attributes, 0, Some(&target))?;
+        self.report.files += 1;
+        Ok(())
+    }
+
     /// Writes the entry of the shared directory itself, which comes first.
     fn begin(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.any_entry, true) {

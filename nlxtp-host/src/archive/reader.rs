@@ -4,7 +4,9 @@
 
 use std::io::{Read, Seek};
 
-use rextfv_core::archive_rules::{ArchiveRules, Judgement, Manifest, ManifestBuilder, ManifestFile, ManifestLinkKind};
+use rextfv_core::archive_rules::{
+    ArchiveRules, Judgement, Manifest, ManifestBuilder, ManifestDirectory, ManifestFile, ManifestLinkKind,
+};
 use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::limits::Limits;
 use rextfv_core::shared_directory::Replacement;
@@ -12,6 +14,7 @@ use rextfv_core::shared_directory::Replacement;
 use super::format::{DETECTION_BYTES, Format};
 use super::member::{Budget, Fingerprint, Member, MemberKind, Members, Passes};
 use super::pipeline;
+use super::preview::{Preview, Previewed};
 use super::source::{CHUNK, Source, Step, Unpacked};
 use super::tar::TarMembers;
 use super::zip::ZipMembers;
@@ -27,6 +30,7 @@ pub struct ArchiveReader<R> {
     format: Format,
     /// What was read when it was examined.
     examined: Option<Fingerprint>,
+    warnings: Vec<String>,
 }
 
 impl<R: Read + Seek> ArchiveReader<R> {
@@ -39,12 +43,18 @@ impl<R: Read + Seek> ArchiveReader<R> {
         let mut first = [0; DETECTION_BYTES];
         let read = Source::new(&mut source, &|_, _| Ok(()))?.fill(&mut first)?;
         let format = Format::detect(&first[..read])?;
-        Ok(Self { source, format, examined: None })
+        Ok(Self { source, format, examined: None, warnings: Vec::new() })
     }
 
     /// The archive's format.
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// What may keep the start script from running as it was meant, in words; known when the archive
+    /// was examined or unpacked.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Gives the source back.
@@ -61,8 +71,10 @@ impl<R: Read + Seek> ArchiveReader<R> {
     /// knows the archive's name, adds it with [`Error::with_path`].
     pub fn examine(&mut self, rules: &ArchiveRules, control: &Control<'_>) -> Result<Manifest> {
         let step = |done, total| control.report(Progress::Examining { done, total });
-        let mut members =
-            self.members(&step, Budget::for_content(rules.limits.total_bytes), rules.limits.entries, Passes::Two)?;
+        let mut preview = Preview::default();
+        let budget = Budget::for_content(rules.limits.total_bytes);
+        let members = self.members(&step, budget, rules.limits.entries, Passes::Two)?;
+        let mut members = Previewed::new(members, &mut preview);
         let mut judge = Judge::new(rules);
         let mut chunk = vec![0; CHUNK];
         while let Some(member) = members.next()? {
@@ -75,6 +87,7 @@ impl<R: Read + Seek> ArchiveReader<R> {
         let fingerprint = members.fingerprint();
         drop(members);
         let manifest = judge.finish(control)?;
+        self.warnings = preview.warnings(&manifest);
         self.examined = Some(fingerprint);
         Ok(manifest)
     }
@@ -91,32 +104,45 @@ impl<R: Read + Seek> ArchiveReader<R> {
         replacement: &mut (dyn Replacement<Error = Error> + Send),
         control: &Control<'_>,
     ) -> Result<()> {
+        pipeline::run(replacement, &|| control.check(), |feed| {
+            self.make_each(manifest, control, &mut |made| match made {
+                Made::Directory(directory) => feed.directory(&directory.path, directory.attributes),
+                Made::File(file, members) => feed.file(&file.path, file.attributes, file.size, members),
+            })
+        })?;
+        make_links(manifest, replacement, control)
+    }
+
+    /// Reads the archive again, and hands on its directories and then its files.
+    pub(super) fn make_each(
+        &mut self,
+        manifest: &Manifest,
+        control: &Control<'_>,
+        make: &mut dyn FnMut(Made<'_>) -> Result<()>,
+    ) -> Result<()> {
         let examined = self.examined;
         let budget = examined
             .map_or(Budget::for_content(Limits::DEFAULT.total_bytes), |examined| Budget::exactly(examined.bytes));
         let step = |done, total| control.report(Progress::Extracting { done, total });
         let mut members = self.members(&step, budget, u64::MAX, Passes::Two)?;
-        pipeline::run(replacement, &|| control.check(), |feed| {
-            for directory in &manifest.directories {
-                feed.directory(&directory.path, directory.attributes)?;
+        for directory in &manifest.directories {
+            make(Made::Directory(directory))?;
+        }
+        let mut chunk = vec![0; CHUNK];
+        let mut files = manifest.files.iter().peekable();
+        let mut index = 0;
+        while let Some(member) = members.next()? {
+            if let Some(file) = files.next_if(|file| file.index == index) {
+                check_same(&member, file)?;
+                make(Made::File(file, &mut *members))?;
             }
-            let mut chunk = vec![0; CHUNK];
-            let mut files = manifest.files.iter().peekable();
-            let mut index = 0;
-            while let Some(member) = members.next()? {
-                if let Some(file) = files.next_if(|file| file.index == index) {
-                    check_same(&member, file)?;
-                    feed.file(&file.path, file.attributes, file.size, &mut *members)?;
-                }
-                while members.read(&mut chunk)? > 0 {}
-                index += 1;
-            }
-            if files.peek().is_some() || examined.is_some_and(|examined| examined != members.fingerprint()) {
-                return Err(changed("it does not hold what it held before"));
-            }
-            Ok(())
-        })?;
-        make_links(manifest, replacement, control)
+            while members.read(&mut chunk)? > 0 {}
+            index += 1;
+        }
+        if files.peek().is_some() || examined.is_some_and(|examined| examined != members.fingerprint()) {
+            return Err(changed("it does not hold what it held before"));
+        }
+        Ok(())
     }
 
     /// Both in one: makes what the rules take while the archive is read, to its last checksum. The
@@ -133,8 +159,10 @@ impl<R: Read + Seek> ArchiveReader<R> {
         control: &Control<'_>,
     ) -> Result<Manifest> {
         let step = |done, total| control.report(Progress::Extracting { done, total });
-        let mut members =
-            self.members(&step, Budget::for_content(rules.limits.total_bytes), rules.limits.entries, Passes::One)?;
+        let mut preview = Preview::default();
+        let budget = Budget::for_content(rules.limits.total_bytes);
+        let members = self.members(&step, budget, rules.limits.entries, Passes::One)?;
+        let mut members = Previewed::new(members, &mut preview);
         let manifest = pipeline::run(replacement, &|| control.check(), |feed| {
             let mut judge = Judge::new(rules);
             let mut made = 0;
@@ -159,7 +187,7 @@ impl<R: Read + Seek> ArchiveReader<R> {
                 made = so_far.directories.len();
                 if let Judgement::File(position) = judgement {
                     let file = &so_far.files[position];
-                    feed.file(&file.path, file.attributes, file.size, &mut *members)?;
+                    feed.file(&file.path, file.attributes, file.size, &mut members)?;
                 }
                 while members.read(&mut chunk)? > 0 {}
             }
@@ -172,6 +200,8 @@ impl<R: Read + Seek> ArchiveReader<R> {
             }
             Ok(manifest)
         })?;
+        drop(members);
+        self.warnings = preview.warnings(&manifest);
         make_links(&manifest, replacement, control)?;
         Ok(manifest)
     }
@@ -234,6 +264,13 @@ impl<R: Read + Seek> ArchiveReader<R> {
             }
         })
     }
+}
+
+/// What an upload makes of an archive, links apart; see [`ArchiveReader::make_each`].
+pub(super) enum Made<'a> {
+    Directory(&'a ManifestDirectory),
+    /// A file, whose content is the present member's.
+    File(&'a ManifestFile, &'a mut dyn Members),
 }
 
 /// An entry of an archive, as [`ArchiveReader::show`] shows it.

@@ -36,16 +36,16 @@ pub struct Ls {
 
 /// One entry, of which only what is shown is kept.
 #[derive(Serialize)]
-struct Line {
-    path: String,
-    kind: &'static str,
-    size: u64,
+pub struct Line {
+    pub path: String,
+    pub kind: &'static str,
+    pub size: u64,
     /// As octal digits.
-    mode: String,
-    modified: i64,
+    pub mode: String,
+    pub modified: i64,
     /// What a link says, escaped.
     #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
+    pub target: Option<String>,
 }
 
 #[derive(Default, Serialize)]
@@ -117,9 +117,18 @@ impl Ls {
 }
 
 fn show(lines: &Lines) -> String {
-    let width = lines.entries.iter().map(|line| line.size.to_string().len()).max().unwrap_or(1);
+    let mut text = show_lines(&lines.entries);
+    text.push_str(&show_listing("cannot be taken along:", &lines.left_out, |left| {
+        format!("{}: {}", left.path, left.reason)
+    }));
+    text
+}
+
+/// Shows entries, one a line.
+pub fn show_lines(lines: &[Line]) -> String {
+    let width = lines.iter().map(|line| line.size.to_string().len()).max().unwrap_or(1);
     let mut text = String::new();
-    for line in &lines.entries {
+    for line in lines {
         let (letter, end) = match line.kind {
             "directory" => ('d', "/"),
             "symlink" => ('l', ""),
@@ -133,9 +142,6 @@ fn show(lines: &Lines) -> String {
         }
         text.push('\n');
     }
-    text.push_str(&show_listing("cannot be taken along:", &lines.left_out, |left| {
-        format!("{}: {}", left.path, left.reason)
-    }));
     text
 }
 

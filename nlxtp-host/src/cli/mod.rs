@@ -9,7 +9,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod archive;
+mod archive_create;
 mod archive_file;
+mod archive_merge;
+mod archive_output;
+mod archive_show;
 mod contents;
 mod disk;
 mod download;

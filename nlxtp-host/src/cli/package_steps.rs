@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use nlxtp_host::archive::OutputFormat;
 use nlxtp_host::control::Control;
 use nlxtp_host::error::{Error, ErrorKind};
 use nlxtp_host::packages::{self, Answer, PackageCache, PackageName, write_probe};
@@ -14,10 +13,10 @@ use rextfv_core::entry_path::displayable;
 use rextfv_core::status::MAX_CUSTOM_BYTES;
 use serde::Serialize;
 
-use super::archive_file::{Sink, is_standard};
+use super::archive_file::Sink;
+use super::archive_output::Output;
 use super::failure::{Failure, exit};
 use super::http::Http;
-use super::output::{json_line, print, print_aside};
 use super::progress::Meter;
 use super::session::Session;
 use super::units::{parse_duration, show_count, show_size};
@@ -62,36 +61,6 @@ pub struct Installer {
     /// Give up if it takes longer than this
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
-}
-
-/// Where the archive goes.
-#[derive(Debug, Args)]
-struct Output {
-    /// The archive to be made: tar.gz, or what its name says (.tar, .tar.zst); "-" writes standard
-    /// output
-    #[arg(short, long, value_name = "FILE", required = true)]
-    output: PathBuf,
-    /// Replace FILE if it is there
-    #[arg(long)]
-    force: bool,
-}
-
-impl Output {
-    fn begin(&self) -> Result<Sink, Failure> {
-        Sink::create(&self.output, self.force).map_err(|error| self.failure(error))
-    }
-
-    fn failure(&self, error: Error) -> Failure {
-        Failure::archive(error, &self.output)
-    }
-
-    fn format(&self) -> OutputFormat {
-        OutputFormat::from_path(&self.output)
-    }
-
-    fn shown(&self) -> String {
-        displayable(self.output.as_os_str().as_encoded_bytes())
-    }
 }
 
 /// How the installer archive is made.
@@ -140,7 +109,7 @@ impl Probe {
         let mut sink = self.output.begin()?;
         let written = sink.writer().and_then(|out| write_probe(&self.packages, self.output.format(), out, &control));
         let bytes = written.map_err(|error| self.output.failure(error))?;
-        sink.complete(&self.output.output)?;
+        self.output.complete(sink)?;
         let wanted: Vec<&str> = self.packages.iter().map(PackageName::as_str).collect();
         let answer = ProbeAnswer { archive: self.output.shown(), bytes, wanted };
         self.output.tell(session, &answer, |answer| {
@@ -161,28 +130,10 @@ impl Installer {
     }
 }
 
-impl Output {
-    /// Answers, beside the archive if that goes to standard output.
-    fn tell<T: Serialize>(
-        &self,
-        session: &Session,
-        answer: &T,
-        for_people: impl FnOnce(&T) -> String,
-    ) -> Result<(), Failure> {
-        let beside = is_standard(&self.output);
-        let text = if session.json { json_line(answer) } else { for_people(answer) };
-        if beside {
-            print_aside(&text);
-            return Ok(());
-        }
-        print(&text)
-    }
-}
-
 impl Probe {
     /// Whether the archive goes to standard output.
     pub fn is_to_stdout(&self) -> bool {
-        is_standard(&self.output.output)
+        self.output.is_standard()
     }
 }
 
@@ -196,7 +147,7 @@ impl Installer {
 impl Making {
     /// Whether the archive goes to standard output.
     pub fn is_to_stdout(&self) -> bool {
-        is_standard(&self.output.output)
+        self.output.is_standard()
     }
 
     /// Begins the archive, before anything is done that takes long.
@@ -227,7 +178,7 @@ impl Making {
             let written = sink.writer().and_then(|out| installer.write(&cache, self.output.format(), out, &control));
             (filled, written.map_err(|error| self.output.failure(error))?)
         };
-        sink.complete(&self.output.output)?;
+        self.output.complete(sink)?;
         let systems = installer.systems().map(|(system, list)| SystemAnswer {
             system: system.to_owned(),
             manager: list.manager.name,

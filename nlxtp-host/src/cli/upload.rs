@@ -116,6 +116,7 @@ impl Upload {
             None => "start script: none (no auto_exec.sh at the archive's top): nothing will be executed\n".into(),
         });
         text.push_str(&format!("run: {}\n", report.run_id));
+        text.push_str(&show_warnings(&report.warnings));
         text.push_str(&show_losses(report.lost, representation));
         text.push_str(&show_left_out(&report.left_out));
         text
@@ -171,6 +172,19 @@ pub fn show_losses(lost: Lost, representation: Representation) -> String {
         text.push_str(&format!("not kept: owners of {entries} ({why})\n"));
     }
     text
+}
+
+/// Which start script an archive has.
+pub fn show_start_script(script: Option<&str>) -> String {
+    match script {
+        Some(script) => format!("start script: {script}\n"),
+        None => "start script: none (no auto_exec.sh at the archive's top): nothing would be executed\n".into(),
+    }
+}
+
+/// What may keep the start script from running as it was meant.
+pub fn show_warnings(warnings: &[String]) -> String {
+    warnings.iter().map(|warning| format!("warning: {warning}\n")).collect()
 }
 
 /// Which entries of an archive are not uploaded.

@@ -1,0 +1,94 @@
+//! What is looked at closer while an archive is read or made: the beginning of its start script.
+
+#![forbid(unsafe_code)]
+
+use rextfv_core::archive_rules::Manifest;
+use rextfv_core::entry_path::{EntryPath, displayable};
+use rextfv_core::layout::{choose_start_script, is_start_script};
+use rextfv_core::start_script::{self, HEAD_BYTES};
+
+use super::member::{Fingerprint, Member, MemberKind, Members};
+use crate::error::Result;
+
+/// What is kept of an archive's start script. Of several, only the one that will be started counts.
+#[derive(Debug, Default)]
+pub(super) struct Preview {
+    script: Option<Kept>,
+    /// Whether the content that comes now is the start script's.
+    in_script: bool,
+}
+
+/// The beginning of a file.
+#[derive(Debug)]
+struct Kept {
+    name: Vec<u8>,
+    mode: u32,
+    bytes: Vec<u8>,
+}
+
+impl Preview {
+    /// A file comes, whose content [`take`](Self::take) is told next.
+    pub(super) fn begin(&mut self, path: &[u8], mode: u32) {
+        self.in_script = false;
+        let Ok(path) = EntryPath::parse(path) else { return };
+        let name = path.as_bytes();
+        if !is_start_script(name) || name.contains(&b'/') {
+            return;
+        }
+        let known = self.script.as_ref().map(|script| script.name.as_slice());
+        self.in_script = choose_start_script([name].into_iter().chain(known)) == Some(name);
+        if self.in_script {
+            self.script = Some(Kept { name: name.to_vec(), mode, bytes: Vec::new() });
+        }
+    }
+
+    /// Some of the content.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        if let Some(script) = self.script.as_mut().filter(|_| self.in_script) {
+            let room = HEAD_BYTES - script.bytes.len();
+            script.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+    }
+
+    /// What may keep the start script of this archive from running as it was meant.
+    pub(super) fn warnings(&self, manifest: &Manifest) -> Vec<String> {
+        // A link in its place leads to something that was not looked at.
+        let script = self.script.as_ref().filter(|script| manifest.start_script() == Some(&script.name));
+        let Some(script) = script else { return Vec::new() };
+        let problems = start_script::problems(&script.bytes, script.mode & 0o111 != 0);
+        problems.into_iter().map(|problem| format!("{}: {problem}", displayable(&script.name))).collect()
+    }
+}
+
+/// The members of an archive, of which a preview is kept.
+pub(super) struct Previewed<'a> {
+    members: Box<dyn Members + 'a>,
+    preview: &'a mut Preview,
+}
+
+impl<'a> Previewed<'a> {
+    pub(super) fn new(members: Box<dyn Members + 'a>, preview: &'a mut Preview) -> Self {
+        Self { members, preview }
+    }
+}
+
+impl Members for Previewed<'_> {
+    fn next(&mut self) -> Result<Option<Member>> {
+        let member = self.members.next()?;
+        match &member {
+            Some(file) if file.kind == MemberKind::File => self.preview.begin(&file.path, file.mode),
+            _ => self.preview.in_script = false,
+        }
+        Ok(member)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let read = self.members.read(buffer)?;
+        self.preview.take(&buffer[..read]);
+        Ok(read)
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.members.fingerprint()
+    }
+}
