@@ -9,7 +9,7 @@ export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
 # End-to-end tests make namespaces and devices: root runs them.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),env,sudo -E)
 
-.PHONY: help demo test build guest deb check unit fuzz-check python-package python-test python-docs e2e fuzz seeds bench header install wheel
+.PHONY: help demo test build guest deb check unit fuzz-check python-package python-test python-docs e2e fuzz seeds bench bench-python header install wheel
 
 help:
 	@echo 'make demo    see an archive go into guests, run there, and its results come back'
@@ -126,3 +126,8 @@ abi-baseline:
 bench: build
 	scripts/setup.sh bench
 	cargo bench -p nlxtp-host --bench operations -- --into $(abspath docs/performance.md)
+	@$(MAKE) --no-print-directory bench-python
+
+# What the Python package costs beyond the library: some five minutes.
+bench-python: python-package
+	cargo bench -p nlxtp-python --bench overhead

@@ -10,7 +10,7 @@ from typing import IO, Any, Callable, Optional, Union
 from . import _native
 from ._native import CancelToken, Status
 from ._reports import DownloadReport, Progress, UploadReport
-from ._targets import DiskImage, HostDirectory, StrPath, open_target
+from ._targets import DiskImage, HostDirectory, StrPath, encoded, open_target
 from ._words import Power
 
 Archive = Union[str, "os.PathLike[str]", "os.PathLike[bytes]", bytes, bytearray, memoryview, IO[bytes]]
@@ -144,7 +144,7 @@ class Node:
         if isinstance(archive, (bytes, bytearray, memoryview)):
             source = ("bytes", bytes(archive))
         elif isinstance(archive, (str, os.PathLike)):
-            source = ("path", os.fsencode(archive))
+            source = ("path", encoded(archive))
         elif callable(getattr(archive, "read", None)):
             source = ("file", archive)
         else:
@@ -210,6 +210,7 @@ class Node:
         :param progress: is called with a :class:`Progress`; what it raises ends the download.
         :param timeout: seconds; as long as it takes if it is not given.
         :param cancel: lets another thread end it.
+        :raises ExistsError: there is a file at this path, and it is not to be replaced.
         :raises ChangingError: the guest changed a disk meanwhile. Trying again may help.
         :raises NoSpaceError: the storage that it goes to is full.
         :raises TimedOutError: the time is over.
@@ -218,7 +219,7 @@ class Node:
         is_file = callable(getattr(archive, "write", None))
         if is_file and retries:
             raise ValueError("retries need a path: what was written to a file object cannot be taken back")
-        sink: Any = archive if is_file else os.fsencode(archive)  # type: ignore[arg-type]
+        sink: Any = archive if is_file else encoded(archive)  # type: ignore[arg-type]
         packed = self._native.download(sink, format, level, replace, retries, _told(progress), timeout, cancel)
         report = DownloadReport.from_json(*packed)
         _log.info("%s: downloaded %d files", self._directory.path, report.files)

@@ -6,9 +6,9 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use flate2::bufread::GzDecoder;
 
-use super::format::{Format, PACK_AGAIN};
+use super::format::Format;
 use super::member::{Budget, Fingerprint, Passes};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 
 /// Bytes that are read or unpacked at once.
 pub(super) const CHUNK: usize = 64 << 10;
@@ -199,8 +199,9 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
             return Error::new(ErrorKind::BadArchive, message).with_hint("copy or pack it again");
         }
         let message = format!("the archive is corrupt: its {layer} data is wrong before byte {at}");
-        let hint = if error.to_string().contains("too much memory") { PACK_AGAIN } else { "copy or pack it again" };
-        Error::new(ErrorKind::BadArchive, message).with_source(error).with_hint(hint)
+        let needs_memory = error.to_string().contains("too much memory");
+        let error = Error::new(ErrorKind::BadArchive, message).with_source(error);
+        if needs_memory { error.with_remedy(Remedy::Pack) } else { error.with_hint("copy or pack it again") }
     }
 }
 

@@ -26,7 +26,7 @@ use super::beneath::kind;
 use super::change_time::{Keeper, Stamp};
 use super::disk_replacement::{self, DiskReplacement, Manner};
 use super::kept_disk::{KeptDisk, Look};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::fat::{self, Damage, Extent, FatError, FatVolume, FileReader, ReadAt, ReadLimits, Walk, WalkItem};
 
 /// A raw disk image or block device with a FAT file system.
@@ -272,10 +272,10 @@ impl From<FatError> for Error {
                 ErrorKind::TooSmall,
                 format!("the content needs {needed} bytes on the disk, and it has {available}"),
             )
-            .with_hint("make a larger one: nlxtp disk create DISK --size SIZE"),
+            .with_remedy(Remedy::CreateLargerDisk),
             FatError::NotFat { .. } => Self::new(ErrorKind::NotATarget, "no FAT file system is found")
                 .with_source(error)
-                .with_hint("make a disk for nlXTP: nlxtp disk create DISK"),
+                .with_remedy(Remedy::CreateDisk),
             FatError::NotFound { .. } | FatError::NotADirectory { .. } | FatError::NotAFile { .. } => {
                 Self::new(ErrorKind::NotFound, error.to_string())
             }
