@@ -125,7 +125,11 @@ class AsyncNode:
     ) -> AsyncIterator[bytes]:
         """As :meth:`Node.follow`."""
         async for status in self._looks(timeout):
-            while piece := await self.output(stream, offset=offset, limit=1 << 20, status=status):
+            while piece := await in_thread(
+                self._executor,
+                CancelToken(),
+                functools.partial(self._node._piece, stream, offset, status, not status.running),
+            ):
                 offset += len(piece)
                 yield piece
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import IO, Any, Callable, Optional, Union
 
 from . import _native
+from ._errors import ChangingError
 from ._native import CancelToken, Status
 from ._reports import DownloadReport, Progress, UploadReport
 from ._targets import DiskImage, HostDirectory, StrPath, encoded, open_target
@@ -274,12 +275,21 @@ class Node:
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             status, _, over, pause = waiting.look()
-            while piece := self._native.output(stream, offset, 1 << 20, status):
+            while piece := self._piece(stream, offset, status, over):
                 offset += len(piece)
                 yield piece
             if over:
                 return
             _native.pause(pause, None if end is None else end - time.monotonic(), cancel)
+
+    def _piece(self, stream: str, offset: int, status: Status, over: bool) -> bytes:
+        """The next piece of an output. A disk that the guest is just writing to has one at the next look."""
+        try:
+            return self._native.output(stream, offset, 1 << 20, status)
+        except ChangingError:
+            if over:
+                raise
+            return b""
 
     def _ask_power(self) -> str:
         power: Any = self._power
