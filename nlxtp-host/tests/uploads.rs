@@ -221,7 +221,7 @@ fn when_time_is_up_the_removal_of_old_content_is_left_to_the_next_upload() {
     target.upload(&names.iter().map(|name| (&**name, &b"old"[..])).collect::<Vec<_>>());
     let watch = || if target.path.join("new").exists() { time_is_up() } else { Ok(()) };
     let daemon = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
-    daemon.add_watch(&target.path, AddWatchFlags::IN_DELETE).unwrap();
+    daemon.add_watch(&target.path, AddWatchFlags::IN_ATTRIB).unwrap();
     commit_new(&target, &watch).expect("the upload stands");
     assert!(!daemon.read_events().unwrap().is_empty(), "a daemon in the guest looks again");
     assert!(target.path.join("new/inner").exists() && !target.path.join("d").exists());
