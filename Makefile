@@ -9,7 +9,8 @@ export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
 # End-to-end tests make namespaces and devices: root runs them.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),env,sudo -E)
 
-.PHONY: help demo test build guest deb check unit fuzz-check python-test e2e fuzz seeds bench header install wheel
+.PHONY: help demo test build guest deb check unit fuzz-check python-package python-test python-docs e2e fuzz seeds bench bench-python header install wheel \
+	deb-c abi abi-baseline
 
 help:
 	@echo 'make demo    see an archive go into guests, run there, and its results come back'
@@ -18,14 +19,14 @@ help:
 	@echo 'make bench   print how fast the operations are, beside what people use'
 	@echo 'make fuzz    fuzz for SECONDS=60 each target, or TARGET=one; make seeds writes its seeds'
 	@echo 'Parts of make test: check (lints, documents), unit, fuzz-check,'
-	@echo '                      python-test, e2e (real guests)'
+	@echo '                      python-test, python-docs, e2e (real guests)'
 
 demo:
 	@scripts/setup.sh demo
 	@$(MAKE) --no-print-directory build
 	@scripts/demo.sh
 
-test: check unit fuzz-check python-test e2e
+test: check unit fuzz-check python-test python-docs e2e
 	@echo 'All checks and tests have passed.'
 
 build: guest
@@ -52,7 +53,7 @@ check:
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
 	cargo build --profile guest -p rextfv-core --no-default-features --example no_std
 	scripts/check-documents.sh
-	shellcheck scripts/*.sh e2e/guests/*.sh nlxtp-host/src/packages/scripts/*.sh nlxtp-host/src/archive/scripts/*.sh rextfv-core/tests/vectors/*.sh .ci/run
+	shellcheck scripts/*.sh e2e/guests/*.sh nlxtp-host/src/packages/scripts/*.sh nlxtp-host/src/archive/scripts/*.sh rextfv-core/tests/vectors/*.sh bindings-c/tests/*.sh .ci/run
 
 # Those that need tools from Debian's packages are left out of a plain `cargo test`, which
 # says so; here they run.
@@ -65,12 +66,17 @@ fuzz-check:
 	scripts/setup.sh test
 	scripts/fuzz.sh check
 
-# The Python package, built, installed and tested as users do it.
-python-test: guest
+# The Python package, built and installed as users do it, in an environment of its own; and its tests.
+python-package: guest
 	scripts/setup.sh test
+	scripts/python.sh install
+python-test: python-package
 	scripts/python.sh test
+	scripts/python.sh source
+python-docs: python-package
+	scripts/python.sh docs
 
-e2e: build
+e2e: build python-package
 	scripts/setup.sh test
 	scripts/debian.sh $(NLXTP_GUEST)
 	scripts/guest-boot.sh
@@ -93,6 +99,7 @@ seeds:
 	cargo test -p rextfv-core --lib --test golden_vectors
 	cargo test -p nlxtp-guest --lib
 	cargo test -p nlxtp-host --test archive_formats --test archive_hostile --test fat_hostile --test node
+	cargo test -p nlxtp-c --test call_sequences
 
 # The C header is made of the source of the C library, and committed.
 header: export NLXTP_WRITE_HEADER = 1
@@ -103,8 +110,8 @@ header:
 install:
 	$(MAKE) --no-print-directory -C bindings-c install
 
-# A wheel for any Linux with the C library that its name tells, and Python from 3.9 on; the guest's
-# program is in it.
+# A wheel for any Linux of this processor with glibc 2.28 or newer, and CPython from 3.9 on; the guest's
+# program is in it. And a source distribution.
 wheel: guest
 	scripts/setup.sh wheel
 	scripts/python.sh wheel
@@ -121,3 +128,8 @@ abi-baseline:
 bench: build
 	scripts/setup.sh bench
 	cargo bench -p nlxtp-host --bench operations -- --into $(abspath docs/performance.md)
+	@$(MAKE) --no-print-directory bench-python
+
+# What the Python package costs beyond the library: some five minutes.
+bench-python: python-package
+	cargo bench -p nlxtp-python --bench overhead

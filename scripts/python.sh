@@ -1,8 +1,11 @@
 #!/bin/sh
-# Builds the Python package and runs its tests, in virtual environments of its own.
+# Builds the Python package, installs it into a virtual environment, tests and documents it there.
 #
-#   scripts/python.sh test    install the package as users do, and run all that tests it
-#   scripts/python.sh wheel   make a wheel and a source distribution in bindings-python/dist
+#   scripts/python.sh wheel     make a wheel and a source distribution in bindings-python/dist
+#   scripts/python.sh install   the same, and install the wheel into target/python-tools
+#   scripts/python.sh test      run all that tests the package that is installed there
+#   scripts/python.sh source    install the source distribution into a bare environment, and try it
+#   scripts/python.sh docs      build reference and cookbook in target/python-docs; warnings are errors
 #
 # NLXTP_GUEST names the guest's program, which goes into the wheel. PYTHON is the interpreter to use,
 # python3 if it is not set.
@@ -11,6 +14,7 @@ set -eu
 cd "$(dirname "$0")/../bindings-python"
 python=${PYTHON:-python3}
 target=${CARGO_TARGET_DIR:-$PWD/../target}
+target=$(realpath "$target")
 tools=$target/python-tools
 
 fail() { echo "python: error: $*" >&2; exit 1; }
@@ -28,36 +32,58 @@ make_tools() {
     cp requirements.txt "$stamp"
 }
 
-# Puts the guest's program where the wheel takes it from.
-take_guest() {
+# As users make them, by the backend that pyproject.toml names, but with Zig's linker, which links for
+# older C libraries than this system's. Maturin fails if the wheel is not what its tag says.
+make_wheel() {
     [ -x "${NLXTP_GUEST-}" ] || fail "NLXTP_GUEST names no program; run this by make"
-    mkdir -p python/nlxtp/bin
-    cmp -s "$NLXTP_GUEST" python/nlxtp/bin/nlxtp-guest || cp "$NLXTP_GUEST" python/nlxtp/bin/nlxtp-guest
-}
-
-install_package() {
-    "$tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-        --force-reinstall .
+    rm -rf dist
+    PATH=$tools/bin:$PATH MATURIN_PEP517_ARGS='--zig --compatibility manylinux_2_28 --locked' \
+        "$tools/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+        --wheel-dir dist .
+    log=$target/python-sdist.log
+    PATH=$tools/bin:$PATH PYTHONPATH=backend "$tools/bin/python" -c \
+        'import nlxtp_build; nlxtp_build.build_sdist("dist")' >"$log" 2>&1 ||
+        { cat "$log" >&2; fail 'there is no source distribution'; }
+    ls dist/*
 }
 
 case "${1-}" in
-    test)
+    wheel)
         make_tools
-        take_guest
-        PATH=$tools/bin:$PATH install_package
-        "$tools/bin/mypy" --strict python tests
-        "$tools/bin/stubtest" --allowlist stubtest-allowlist.txt nlxtp
+        make_wheel
+        ;;
+    install)
+        make_tools
+        make_wheel
+        "$tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+        ;;
+    test)
+        "$tools/bin/python" -m mypy --strict python tests backend
+        "$tools/bin/python" -m mypy.stubtest --allowlist stubtest-allowlist.txt nlxtp
         "$tools/bin/python" -m pytest
         # Elements like ToMaTo's: the tests of the other package with the same mixin.
         NLXTP_TOMATO=nlxtp.tomato PYTHONPATH=../bindings-c/python/tests PATH=$PATH:/usr/sbin:/sbin \
             "$tools/bin/python" -W error -m unittest test_tomato
         ;;
-    wheel)
-        make_tools
-        take_guest
-        PATH=$tools/bin:$PATH maturin build --release --sdist --out dist
+    source)
+        # As `pip install dist/nlxtp-….tar.gz` does, but always in the same folder, which Cargo then knows.
+        # What it builds must not be taken for what is built of the repository, and need not be fast.
+        bare=$target/python-bare
+        rm -rf "$bare/source" "$bare/environment"
+        mkdir -p "$bare/source"
+        tar --extract --touch --file dist/nlxtp-*.tar.gz --directory "$bare/source"
+        "$python" -m venv "$bare/environment"
+        env -u NLXTP_GUEST CARGO_TARGET_DIR="$bare/target" \
+            CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
+            CARGO_PROFILE_GUEST_OPT_LEVEL=0 CARGO_PROFILE_GUEST_LTO=off CARGO_PROFILE_GUEST_CODEGEN_UNITS=16 \
+            "$bare/environment/bin/python" -m pip install --quiet --disable-pip-version-check "$bare"/source/nlxtp-*
+        env -u NLXTP_GUEST PYTHONPATH=tests "$bare/environment/bin/python" -W error -m unittest test_installed
+        ;;
+    docs)
+        "$tools/bin/python" -m sphinx --quiet --fail-on-warning --keep-going --builder html \
+            --doctree-dir "$target/python-docs/.doctrees" docs "$target/python-docs"
         ;;
     *)
-        fail 'say what for: scripts/python.sh test|wheel'
+        fail 'say what for: scripts/python.sh wheel|install|test|source|docs'
         ;;
 esac

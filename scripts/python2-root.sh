@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes the root file system of a host of the time of Python 2.7: Debian bullseye, the last one that
-# has it, with the C library's development files, so that libnlxtp can be linked for it.
+# has it, with the C library's development files, so that libnlxtp can be linked for it. Its Python 3 is
+# 3.9, the oldest that the Python package is made for.
 #
 #   scripts/python2-root.sh      prints the folder: target/guests/python2
 #
@@ -11,7 +12,7 @@ set -eu
 repository=$(cd "$(dirname "$0")/.." && pwd)
 guests=${CARGO_TARGET_DIR:-$repository/target}/guests
 root=$guests/python2
-packages='python2.7 libc6-dev fdisk dosfstools mtools'
+packages='python2.7 python3 libc6-dev fdisk dosfstools mtools'
 
 say() { printf 'python2-root: %s\n' "$*" >&2; }
 fail() { say "error: $*"; exit 1; }

@@ -111,6 +111,10 @@ enum nlxtp_result
      * free them.
      */
     NLXTP_ERROR_INTERNAL = 19,
+    /**
+     * There is something at a path where something new is to be made.
+     */
+    NLXTP_ERROR_EXISTS = 20,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

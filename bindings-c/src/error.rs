@@ -55,6 +55,8 @@ pub enum nlxtp_result {
     /// A fault in this library. Please report it. Do not use the handles of the call any more but to
     /// free them.
     NLXTP_ERROR_INTERNAL = 19,
+    /// There is something at a path where something new is to be made.
+    NLXTP_ERROR_EXISTS = 20,
 }
 
 impl From<ErrorKind> for nlxtp_result {
@@ -65,6 +67,7 @@ impl From<ErrorKind> for nlxtp_result {
             ErrorKind::Refused => Self::NLXTP_ERROR_REFUSED,
             ErrorKind::TooSmall => Self::NLXTP_ERROR_TOO_SMALL,
             ErrorKind::NotFound => Self::NLXTP_ERROR_NOT_FOUND,
+            ErrorKind::Exists => Self::NLXTP_ERROR_EXISTS,
             ErrorKind::NotATarget => Self::NLXTP_ERROR_NOT_A_TARGET,
             ErrorKind::Damaged => Self::NLXTP_ERROR_DAMAGED,
             ErrorKind::Unfinished => Self::NLXTP_ERROR_UNFINISHED,

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use nlxtp_host::error::{Error, ErrorKind};
+use nlxtp_host::error::{Error, ErrorKind, Remedy};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -21,7 +21,8 @@ pub fn invalid(message: impl Into<String>) -> Error {
 
 /// The exception for an error: one of `nlxtp._errors`, or what a callable has raised to end the
 /// program (`KeyboardInterrupt`, `SystemExit`).
-pub fn exception(py: Python<'_>, operation: &str, error: &Error) -> PyErr {
+pub fn exception(py: Python<'_>, operation: &str, error: Error) -> PyErr {
+    let error = &error.in_words_of(parameters);
     let cause = python_cause(error);
     if let Some(cause) = cause.filter(|cause| !cause.is_instance_of::<PyException>(py)) {
         return cause.clone_ref(py);
@@ -33,6 +34,20 @@ pub fn exception(py: Python<'_>, operation: &str, error: &Error) -> PyErr {
         }
         // Out of memory, or the package is not whole.
         Err(failed) => failed,
+    }
+}
+
+/// A way out in the words of the package.
+fn parameters(remedy: Remedy) -> &'static str {
+    match remedy {
+        Remedy::CreateDisk => {
+            "make a disk for a virtual machine with DiskImage.create(), or give a container's directory"
+        }
+        Remedy::CreateLargerDisk => "make a larger one with DiskImage.create(size=...)",
+        Remedy::RaiseMaxBytes => "raise the node's max_bytes",
+        Remedy::Replace => "choose another name, or say replace=True",
+        Remedy::FollowLinks => "a node with follow_links=True uploads a copy of what a link leads to",
+        _ => remedy.words(),
     }
 }
 

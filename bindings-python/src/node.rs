@@ -107,7 +107,7 @@ impl Node {
     fn current(&self, py: Python<'_>, operation: &str) -> PyResult<Arc<Turns<node::Node>>> {
         let mut asked = brief(&self.asked);
         if asked.is_copied() {
-            let mut node = self.parts.assemble(self.remembered()).map_err(|error| exception(py, operation, &error))?;
+            let mut node = self.parts.assemble(self.remembered()).map_err(|error| exception(py, operation, error))?;
             node.keep_open(self.parts.keep_open);
             let copied = std::mem::replace(&mut *asked, Arc::new(Turns::new(node)));
             // Who was changing it does not exist here: to free it could be to free what is not whole.
@@ -182,7 +182,7 @@ impl Node {
             };
             Ok((parts, memory))
         };
-        let (parts, memory) = prepare().map_err(|error: Error| exception(py, "open", &error))?;
+        let (parts, memory) = prepare().map_err(|error: Error| exception(py, "open", error))?;
         let remembered: Option<Memory> = memory;
         let node = run(py, "open", Asked::default(), |_, _| {
             let mut node = parts.assemble(remembered.clone())?;
@@ -263,7 +263,7 @@ impl Node {
         timeout: Option<f64>,
         cancel: Option<&CancelToken>,
     ) -> PyResult<(String, u32)> {
-        let format = archive::format(format, level, &archive).map_err(|error| exception(py, "download", &error))?;
+        let format = archive::format(format, level, &archive).map_err(|error| exception(py, "download", error))?;
         let (report, attempts) = run(py, "download", Asked::new(timeout, cancel, progress), |control, _| {
             control.check()?;
             let mut node = self.parts.assemble(None)?;
@@ -298,7 +298,7 @@ impl Node {
         let output = match stream {
             "stdout" => Output::Stdout,
             "stderr" => Output::Stderr,
-            other => return Err(exception(py, "output", &invalid(format!("{other:?} is no output: stdout, stderr")))),
+            other => return Err(exception(py, "output", invalid(format!("{other:?} is no output: stdout, stderr")))),
         };
         let known = status.map(|status| &status.0);
         let bytes = self.ask(py, "output", Asked::default(), |node| {

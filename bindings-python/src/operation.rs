@@ -130,7 +130,7 @@ pub fn run<T: Send>(
     });
     done.map_err(|failure| match failure {
         Failure::Raised(raised) => raised,
-        Failure::Failed(error) => exception(py, operation, &error),
+        Failure::Failed(error) => exception(py, operation, error),
     })
 }
 

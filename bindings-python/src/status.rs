@@ -63,6 +63,13 @@ impl Status {
         self.0.custom.as_deref().map(make).transpose()
     }
 
+    /// How far the start script says that it is, as (done, total) of its steps; None where it says
+    /// nothing.
+    #[getter]
+    fn progress(&self) -> Option<(u64, u64)> {
+        self.0.progress.map(|progress| (progress.done, progress.total))
+    }
+
     /// The start script's exit code; None if it has not ended by itself.
     #[getter]
     fn exit_code(&self) -> Option<u8> {

@@ -94,7 +94,7 @@ impl Watcher {
         if self.watched.is_copied() {
             let error = Error::new(ErrorKind::InvalidInput, "this watcher belongs to the process that was forked")
                 .with_hint("make a watcher in the process that uses it");
-            return Err(exception(py, operation, &error));
+            return Err(exception(py, operation, error));
         }
         Ok(())
     }
@@ -204,7 +204,7 @@ impl Watcher {
         match status {
             Ok(status) => Ok(Some((key, Some(status), None))),
             Err(error) => {
-                let raised = exception(py, "status", &error);
+                let raised = exception(py, "status", error);
                 if !raised.is_instance_of::<PyException>(py) {
                     return Err(raised);
                 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use rextfv_core::archive_rules::Refusal;
+use rextfv_core::archive_rules::{Refusal, RefusalReason};
 use rextfv_core::listing::Listing;
 use rextfv_core::operations::UploadReport;
 use rextfv_core::shared_directory::MayRetry;
@@ -29,6 +29,8 @@ pub enum ErrorKind {
     TooSmall,
     /// The file, directory or entry is not there.
     NotFound,
+    /// There is something at a path where something new is to be made.
+    Exists,
     /// The target is neither a directory nor a usable disk.
     NotATarget,
     /// The target's file system is damaged.
@@ -67,6 +69,7 @@ impl ErrorKind {
             Self::Refused => "refused",
             Self::TooSmall => "too-small",
             Self::NotFound => "not-found",
+            Self::Exists => "exists",
             Self::NotATarget => "not-a-target",
             Self::Damaged => "damaged",
             Self::Unfinished => "unfinished",
@@ -89,6 +92,41 @@ impl ErrorKind {
     }
 }
 
+/// A way out that those who use this library each have their own words for, such as a flag of a command
+/// or a parameter of a function; see [`Error::in_words_of`].
+///
+/// Later versions may add some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// Make a disk image.
+    CreateDisk,
+    /// Make a larger disk image.
+    CreateLargerDisk,
+    /// Pack the archive as the plainest of formats.
+    Pack,
+    /// Let more bytes be taken.
+    RaiseMaxBytes,
+    /// Let the existing file be replaced.
+    Replace,
+    /// Have copies uploaded of what links in an archive lead to.
+    FollowLinks,
+}
+
+impl Remedy {
+    /// The library's own words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::CreateDisk => "make a disk for a virtual machine, or give a container's directory",
+            Self::CreateLargerDisk => "make a larger disk",
+            Self::Pack => "pack it as tar.gz",
+            Self::RaiseMaxBytes => "raise the limit on bytes",
+            Self::Replace => "choose another name, or ask for it to be replaced",
+            Self::FollowLinks => "ask for links to be followed: a copy of what they lead to is uploaded instead",
+        }
+    }
+}
+
 /// Why an operation failed: what was done, to which object, and the way out where there is one.
 pub struct Error {
     inner: Box<Inner>,
@@ -100,6 +138,8 @@ struct Inner {
     /// The file, directory or archive entry that it is about, escaped for showing.
     object: Option<String>,
     hint: Option<&'static str>,
+    /// The way out that `hint` puts in words, where it is one of those.
+    remedy: Option<Remedy>,
     refusals: Option<Listing<Refusal>>,
     upload: Option<UploadReport>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -109,7 +149,8 @@ impl Error {
     /// An error whose message says what was being done and what is wrong.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        let inner = Inner { kind, message, object: None, hint: None, refusals: None, upload: None, source: None };
+        let inner =
+            Inner { kind, message, object: None, hint: None, remedy: None, refusals: None, upload: None, source: None };
         Self { inner: Box::new(inner) }
     }
 
@@ -136,8 +177,12 @@ impl Error {
     pub fn refused(refusals: Listing<Refusal>) -> Self {
         let entries = if refusals.count() == 1 { "an entry that is" } else { "entries that are" };
         let mut error = Self::new(ErrorKind::Refused, format!("the archive holds {entries} not taken"));
+        let has_link = refusals
+            .listed
+            .iter()
+            .any(|one| matches!(one.reason, RefusalReason::SymlinkOnFat | RefusalReason::HardLinkOnFat));
         error.inner.refusals = Some(refusals);
-        error
+        if has_link { error.with_remedy(Remedy::FollowLinks) } else { error }
     }
 
     /// The same error about this object: a file, a directory, an entry.
@@ -158,6 +203,25 @@ impl Error {
     #[must_use]
     pub fn with_hint(mut self, hint: &'static str) -> Self {
         self.inner.hint.get_or_insert(hint);
+        self
+    }
+
+    /// The same error with a way out that callers have their own words for.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: Remedy) -> Self {
+        if self.inner.hint.is_none() {
+            self.inner.hint = Some(remedy.words());
+            self.inner.remedy = Some(remedy);
+        }
+        self
+    }
+
+    /// The same error, with its way out in the words of somebody who uses this library.
+    #[must_use]
+    pub fn in_words_of(mut self, words: impl FnOnce(Remedy) -> &'static str) -> Self {
+        if let Some(remedy) = self.inner.remedy {
+            self.inner.hint = Some(words(remedy));
+        }
         self
     }
 
@@ -255,5 +319,21 @@ impl StdError for Error {
 impl MayRetry for Error {
     fn may_retry(&self) -> bool {
         self.kind().may_retry()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_out_is_told_in_the_callers_words() {
+        let error = || Error::new(ErrorKind::Exists, "it is there").with_remedy(Remedy::Replace);
+        assert_eq!(error().hint(), Some(Remedy::Replace.words()));
+        let told = error().in_words_of(|remedy| if remedy == Remedy::Replace { "say replace" } else { "?" });
+        assert_eq!(told.to_string(), "it is there (say replace)");
+        // What was said nearer to the fault stands.
+        let nearer = Error::new(ErrorKind::Exists, "it is there").with_hint("wait").with_remedy(Remedy::Replace);
+        assert_eq!(nearer.in_words_of(|_| "?").hint(), Some("wait"));
     }
 }

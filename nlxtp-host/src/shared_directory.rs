@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rextfv_core::limits::Limits;
 use rextfv_core::shared_directory::SharedDirectory;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 
 pub(crate) mod beneath;
 pub(crate) mod change_time;
@@ -44,7 +44,7 @@ pub fn open_with_limits(path: impl Into<PathBuf>, limits: Limits) -> Result<Boxe
     let path = path.into();
     let found = std::fs::metadata(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "there is no file or directory at this path")
-            .with_hint("make a disk for a virtual machine: nlxtp disk create DISK; or give a container's directory")
+            .with_remedy(Remedy::CreateDisk)
             .with_path(&path),
         _ => Error::io("look at the target", error).with_path(&path),
     })?;

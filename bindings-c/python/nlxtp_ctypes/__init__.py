@@ -18,6 +18,7 @@ from .errors import (
     Changing,
     Damaged,
     Error,
+    Exists,
     GuestOn,
     InternalError,
     InUse,
@@ -37,15 +38,18 @@ from .errors import (
 from .library import load
 from .node import Node, create_disk, version
 from .reports import Download, Status, Upload
+from .watcher import Change, Watcher
 
 __all__ = [
     "BadArchive",
     "Cancel",
     "Cancelled",
+    "Change",
     "Changing",
     "Damaged",
     "Download",
     "Error",
+    "Exists",
     "GuestOn",
     "InUse",
     "InternalError",
@@ -64,6 +68,7 @@ __all__ = [
     "TooSmall",
     "Unfinished",
     "Upload",
+    "Watcher",
     "create_disk",
     "load",
     "version",

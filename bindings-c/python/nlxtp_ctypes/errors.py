@@ -57,6 +57,10 @@ class NotFound(Error, EnvironmentError):
     """The file, directory or entry is not there."""
 
 
+class Exists(Error, EnvironmentError):
+    """There is something at a path where something new is to be made."""
+
+
 class NotATarget(Error):
     """The target is neither a directory nor a usable disk."""
 
@@ -134,4 +138,5 @@ BY_NUMBER = {
     17: InvokeFailed,
     18: SystemFailure,
     19: InternalError,
+    20: Exists,
 }

@@ -70,7 +70,7 @@ class Cycle(TestCase):
     def test_an_existing_archive_is_replaced_only_if_asked(self):
         node = nlxtp.Node(self.make_folder("shared"))
         write(self.path("old.tar.gz"), "old")
-        self.failure(nlxtp.Error, node.download, self.path("old.tar.gz"))
+        self.failure(nlxtp.Exists, node.download, self.path("old.tar.gz"))
         with open(self.path("old.tar.gz")) as old:
             self.assertEqual(old.read(), "old")
         node.download(self.path("old.tar.gz"), replace=True)
@@ -84,7 +84,7 @@ class Errors(TestCase):
         self.assertEqual((error.kind, error.number, error.operation), ("not-found", 5, "node_open"))
         self.assertEqual((error.path, error.may_retry), (self.path("nowhere"), False))
         self.assertIn(error.message, str(error))
-        self.assertIn("nlxtp disk create", error.hint)
+        self.assertIn("make a disk", error.hint)
 
     def test_refusals(self):
         archive = make_archive(self.path("bad.tar"), {"a": link("../a", "x"), "b": link("b", "x", b"3")})
@@ -121,8 +121,12 @@ class Errors(TestCase):
             self.failure(nlxtp.InvalidInput, node.upload, wrong)
             self.failure(nlxtp.InvalidInput, node.download, wrong)
             self.failure(nlxtp.InvalidInput, nlxtp.create_disk, wrong)
-        for wrong in (None, 7, [], object()):
+        for wrong in (-1, 2**31):
+            self.failure(nlxtp.InvalidInput, nlxtp.Node, wrong)
+        self.failure(nlxtp.SystemFailure, nlxtp.Node, 987654)
+        for wrong in (None, 1.5, [], object()):
             self.failure(TypeError, nlxtp.Node, wrong)
+        for wrong in (None, 7, [], object()):
             self.failure(TypeError, node.upload, wrong)
             self.failure(TypeError, node.download, wrong)
         for wrong in ("", "ON", None, 1, []):
@@ -355,6 +359,7 @@ class Loading(TestCase):
         names = {
             "nlxtp_disk_options": library.DiskOptions,
             "nlxtp_node_options": library.NodeOptions,
+            "nlxtp_watcher_options": library.WatcherOptions,
             "nlxtp_control": library.Control,
             "nlxtp_progress": library.Progress,
         }

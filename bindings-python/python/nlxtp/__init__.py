@@ -13,6 +13,8 @@ False
 exceptions are :class:`Error`. What happens is logged to ``logging.getLogger("nlxtp")``.
 """
 
+import logging as _logging
+
 from ._async_node import AsyncNode
 from ._errors import (
     BadArchiveError,
@@ -21,6 +23,7 @@ from ._errors import (
     ChangingError,
     DamagedError,
     Error,
+    ExistsError,
     GuestOnError,
     InUseError,
     InvalidInputError,
@@ -45,6 +48,9 @@ from ._targets import DiskImage, HostDirectory, open_target
 from ._watcher import Change, Watcher
 from ._words import CustomStatus, Execution, Power, State
 
+# What a library does, so that only programs that ask for it see its log.
+_logging.getLogger("nlxtp").addHandler(_logging.NullHandler())
+
 __all__ = [
     "AsyncNode",
     "BadArchiveError",
@@ -59,6 +65,7 @@ __all__ = [
     "DownloadReport",
     "Error",
     "Execution",
+    "ExistsError",
     "GuestOnError",
     "HostDirectory",
     "InUseError",

@@ -52,7 +52,11 @@ class Error(Exception):
         return str(self.args[0]) if self.args else ""
 
     def __reduce__(self) -> "tuple[object, ...]":
-        return type(self), self.args, self.__dict__
+        state = dict(self.__dict__)
+        if isinstance(self, OSError):
+            # The interpreter keeps these elsewhere.
+            state.update(errno=self.errno, filename=self.filename)
+        return type(self), self.args, state
 
     _usual_errno: int = _errno.EIO
 
@@ -88,6 +92,12 @@ class NotFoundError(Error, FileNotFoundError):
     """The file, directory or entry is not there."""
 
     _usual_errno = _errno.ENOENT
+
+
+class ExistsError(Error, FileExistsError):
+    """There is something at a path where something new is to be made."""
+
+    _usual_errno = _errno.EEXIST
 
 
 class NotATargetError(Error, ValueError):
@@ -170,6 +180,7 @@ _CLASSES: "dict[str, type[Error]]" = {
     "refused": RefusedError,
     "too-small": TooSmallError,
     "not-found": NotFoundError,
+    "exists": ExistsError,
     "not-a-target": NotATargetError,
     "damaged": DamagedError,
     "unfinished": UnfinishedError,
@@ -212,3 +223,8 @@ def from_native(
     if isinstance(error, InvokeFailedError) and upload is not None:
         error.upload = UploadReport.from_json(upload)
     return error
+
+
+# As programs name them, and as tracebacks show them then.
+for _class in (Error, CallableError, *_CLASSES.values()):
+    _class.__module__ = "nlxtp"

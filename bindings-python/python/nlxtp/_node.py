@@ -10,7 +10,7 @@ from typing import IO, Any, Callable, Optional, Union
 from . import _native
 from ._native import CancelToken, Status
 from ._reports import DownloadReport, Progress, UploadReport
-from ._targets import DiskImage, HostDirectory, StrPath, open_target
+from ._targets import DiskImage, HostDirectory, StrPath, encoded, open_target
 from ._words import Power
 
 Archive = Union[str, "os.PathLike[str]", "os.PathLike[bytes]", bytes, bytearray, memoryview, IO[bytes]]
@@ -51,6 +51,9 @@ class Node:
         given.
     :param keep_open: keep files open from one status query to the next, which makes them cheaper. A
         directory's file system cannot be unmounted meanwhile.
+    :raises NotFoundError: there is nothing at this path.
+    :raises NotATargetError: it is neither a directory nor a disk with a FAT file system.
+    :raises InvalidInputError: a word, a time or the memory cannot be used.
 
     >>> import tempfile
     >>> container = tempfile.mkdtemp()
@@ -124,17 +127,24 @@ class Node:
         :param archive: its path, a binary file object, or its bytes. A file object is read from its
             beginning; one that cannot be sought in is first copied to a temporary file, by another
             thread.
+        :param progress: is called with a :class:`Progress`; what it raises ends the upload.
+        :param timeout: seconds; as long as it takes if it is not given.
+        :param cancel: lets another thread end it.
         :raises GuestOnError: the guest is on, and the storage is a disk.
         :raises BadArchiveError: it is no archive, or a damaged one.
         :raises RefusedError: it holds entries that are not taken.
         :raises TooSmallError: it does not fit.
-        :raises InUseError: somebody else is writing.
+        :raises InUseError: somebody else is writing. Trying again later may help.
+        :raises NoSpaceError: the storage is full.
+        :raises InvokeFailedError: the monitor could not be invoked.
+        :raises TimedOutError: the time is over.
+        :raises CancelledError: the token has cancelled it.
         """
         source: "tuple[str, Any]"
         if isinstance(archive, (bytes, bytearray, memoryview)):
             source = ("bytes", bytes(archive))
         elif isinstance(archive, (str, os.PathLike)):
-            source = ("path", os.fsencode(archive))
+            source = ("path", encoded(archive))
         elif callable(getattr(archive, "read", None)):
             source = ("file", archive)
         else:
@@ -150,6 +160,7 @@ class Node:
         second; one that cannot be read is no error but :attr:`State.UNREADABLE`.
 
         :raises NotFoundError: the shared directory is gone.
+        :raises CallableError: the callable that tells whether the guest is on has raised.
         """
         return self._native.status()
 
@@ -164,7 +175,10 @@ class Node:
 
         :param on_change: is shown each status that differs from the one before. What it raises ends
             the wait.
+        :param timeout: seconds; as long as it takes if it is not given. 0 looks once.
+        :param cancel: lets another thread end it.
         :raises TimedOutError: the time is over.
+        :raises CancelledError: the token has cancelled it.
         :raises ChangingError: another upload has begun a new run.
         """
         status = self._native.wait(on_change, timeout, cancel)
@@ -193,12 +207,19 @@ class Node:
         :param replace: replace an existing file.
         :param retries: how often to begin anew, at most, where something changed while it was packed;
             only for paths.
-        :raises ChangingError: the guest changed a disk meanwhile.
+        :param progress: is called with a :class:`Progress`; what it raises ends the download.
+        :param timeout: seconds; as long as it takes if it is not given.
+        :param cancel: lets another thread end it.
+        :raises ExistsError: there is a file at this path, and it is not to be replaced.
+        :raises ChangingError: the guest changed a disk meanwhile. Trying again may help.
+        :raises NoSpaceError: the storage that it goes to is full.
+        :raises TimedOutError: the time is over.
+        :raises CancelledError: the token has cancelled it.
         """
         is_file = callable(getattr(archive, "write", None))
         if is_file and retries:
             raise ValueError("retries need a path: what was written to a file object cannot be taken back")
-        sink: Any = archive if is_file else os.fsencode(archive)  # type: ignore[arg-type]
+        sink: Any = archive if is_file else encoded(archive)  # type: ignore[arg-type]
         packed = self._native.download(sink, format, level, replace, retries, _told(progress), timeout, cancel)
         report = DownloadReport.from_json(*packed)
         _log.info("%s: downloaded %d files", self._directory.path, report.files)
@@ -218,8 +239,16 @@ class Node:
         on the disk. Empty where there is no more yet.
 
         :param stream: ``"stdout"`` or ``"stderr"``. ToMaTo's guest modules have both in ``"stdout"``.
-        :param limit: most bytes to return: a guest may have written very many.
+        :param offset: bytes to leave out at the beginning, such as what was read before.
+        :param limit: most bytes to return, since a guest may have written very many; 64 MiB if it is
+            not given. Read on at an offset, or :meth:`follow`, for more.
         :param status: what a query has just found; without it, the status is queried first.
+        :raises InvalidInputError: there is no such stream.
+        :raises NotFoundError: the shared directory is gone.
+
+        >>> import tempfile
+        >>> nlxtp.Node(tempfile.mkdtemp()).output("stderr")
+        b''
         """
         return self._native.output(stream, offset, limit, status)
 
@@ -231,7 +260,13 @@ class Node:
         cancel: Optional[CancelToken] = None,
     ) -> Iterator[bytes]:
         """Yields what the start script writes to one of its outputs, as it comes, until the run has ended.
-        Arguments are as for :meth:`output` and :meth:`wait`."""
+        Arguments are as for :meth:`output` and :meth:`wait`, and so are the exceptions.
+
+        >>> import tempfile
+        >>> next(nlxtp.Node(tempfile.mkdtemp()).follow(timeout=0))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        nlxtp.TimedOutError: ...
+        """
         waiting = _native.Waiting(self._native)
         end = None if timeout is None else time.monotonic() + timeout
         offset = 0

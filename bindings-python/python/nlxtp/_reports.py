@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
 
 from ._words import Execution
 
@@ -59,8 +59,12 @@ class UploadReport:
         )
 
     def to_json(self) -> str:
-        """As a JSON object on one line."""
+        """As a JSON object on one line, as ``nlxtp --json`` prints it."""
         return self._json
+
+    def as_dict(self) -> "dict[str, Any]":
+        """The same as a dictionary."""
+        return dict(json.loads(self._json))
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class Problem:
     path: str
     """Its path, escaped for showing."""
     reason: str
-    """A word for what is wrong."""
+    """A word for what is wrong. Of changed files ``"shorter"``, ``"longer"``, ``"rewritten"`` or
+    ``"unreadable"``; of what was left out, among others, ``"vanished"``. Later versions may add words."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,11 @@ class DownloadReport:
         return not self.changed and all(one.reason != "vanished" for one in self.left_out)
 
     def to_json(self) -> str:
-        """As a JSON object on one line."""
+        """As a JSON object on one line, as ``nlxtp --json`` prints it."""
         return self._json
+
+    def as_dict(self) -> "dict[str, Any]":
+        """The same as a dictionary."""
+        return dict(json.loads(self._json))
 
 

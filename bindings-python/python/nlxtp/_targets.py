@@ -9,11 +9,20 @@ StrPath = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 """A path: what :func:`os.fsencode` takes."""
 
 
+def encoded(path: StrPath) -> bytes:
+    """The bytes of a path."""
+    there = os.fsencode(path)
+    if b"\0" in there:
+        # As `open` does.
+        raise ValueError("embedded null byte")
+    return there
+
+
 class _Target:
     _is_disk = False
 
     def __init__(self, path: StrPath) -> None:
-        self._path = os.fsencode(path)
+        self._path = encoded(path)
         _native.open_target(self._path, self._is_disk)
 
     @property
@@ -52,6 +61,7 @@ class DiskImage(_Target):
 
     :raises NotFoundError: there is nothing at this path.
     :raises NotATargetError: it holds no usable FAT file system.
+    :raises DamagedError: its file system is damaged.
     """
 
     _is_disk = True
@@ -62,7 +72,9 @@ class DiskImage(_Target):
         empty FAT file system. An existing file is never overwritten.
 
         :param size: bytes of the whole disk, up to 2 TiB; 62 MiB if it is not given.
-        :param label: the volume label, 1 to 11 characters of ASCII; ``NLXTP`` if it is not given.
+        :param label: the volume label, up to 11 characters of ASCII, none if it is empty; ``NLXTP`` if it
+            is not given.
+        :raises ExistsError: there is something at this path.
 
         >>> import os, tempfile
         >>> with tempfile.TemporaryDirectory() as directory:
@@ -70,9 +82,9 @@ class DiskImage(_Target):
         ...     os.path.getsize(disk)
         8388608
         """
-        encoded = os.fsencode(path)
-        _native.create_disk(encoded, size, label)
-        return cls(encoded)
+        there = encoded(path)
+        _native.create_disk(there, size, label)
+        return cls(there)
 
 
 def open_target(path: StrPath) -> "Union[HostDirectory, DiskImage]":

@@ -37,12 +37,13 @@ class Watcher:
     thread. The iteration ends when nobody is watched any more (unless ``forever``), or with
     :meth:`stop`. It belongs to the process that has made it.
 
-    :param shortest: seconds before which no node is asked again.
+    :param shortest: seconds before which no node is asked again; at least 0.01.
     :param longest: each query that finds nothing new doubles the pause before the next one, up to so
         many seconds.
     :param open_files: most files to keep open; half of what the process may open if it is not given.
         For thousands of nodes raise that limit before: 4 files for each directory, 1 for each disk.
     :param forever: go on waiting where nobody is watched.
+    :raises ValueError: a time is negative or not a number.
 
     >>> import tempfile
     >>> container = tempfile.mkdtemp()
@@ -72,7 +73,12 @@ class Watcher:
 
     def add(self, node: Node) -> None:
         """Begins to watch a node. Its first status is a change, and is told next. The watcher asks the
-        shared directory by itself; the node can be used as before."""
+        shared directory by itself; the node can be used as before.
+
+        :raises ValueError: it is watched already.
+        :raises NotFoundError: its shared directory is gone.
+        :raises InvalidInputError: this process is a fork of the one that made the watcher.
+        """
         with self._lock:
             if id(node) in self._keys:
                 raise ValueError(f"{node!r} is watched already")
@@ -112,7 +118,9 @@ class Watcher:
         """Waits for the next change of any node. ``None`` where the iteration would end. Of several
         threads that wait, each change is told to one.
 
+        :param timeout: seconds; as long as it takes if it is not given.
         :raises TimedOutError: the time is over; go on by calling again.
+        :raises CancelledError: the token has cancelled it.
         """
         while (told := self._native.next(self._forever, self._stopped, timeout, cancel)) is not None:
             key, status, error = told
@@ -149,6 +157,9 @@ class Watcher:
             if change is None:
                 return
             yield change
+
+    def __repr__(self) -> str:
+        return f"<nlxtp.Watcher of {len(self)} nodes>"
 
     def __enter__(self) -> "Watcher":
         return self

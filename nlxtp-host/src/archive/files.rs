@@ -17,7 +17,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use rextfv_core::limits::Limits;
 
 use crate::control::Control;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 
 /// Opens the archive at this path for [`Node::upload`](crate::node::Node::upload). What cannot be
 /// read twice, a pipe, is first copied to a temporary file, see [`spool`].
@@ -28,8 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub fn open(archive: &Path, limits: &Limits, control: &Control<'_>) -> Result<File> {
     let found = fs::metadata(archive).map_err(|error| Error::io("open the archive", error))?;
     if found.is_dir() {
-        return Err(Error::new(ErrorKind::InvalidInput, "it is a directory, not an archive")
-            .with_hint("pack it: tar --numeric-owner -czf ARCHIVE.tar.gz -C DIRECTORY ."));
+        return Err(Error::new(ErrorKind::InvalidInput, "it is a directory, not an archive").with_remedy(Remedy::Pack));
     }
     if found.is_file() {
         return File::open(archive).map_err(|error| Error::io("open the archive", error));
@@ -93,7 +92,7 @@ pub fn spool<R: Read>(
                 length = length.saturating_add(piece.len() as u64);
                 if length > most {
                     return Err(Error::new(ErrorKind::BadArchive, "it is longer than any archive within the limits")
-                        .with_hint("raise --max-bytes"));
+                        .with_remedy(Remedy::RaiseMaxBytes));
                 }
                 file.write_all(&piece).map_err(keeping)?;
             }
@@ -147,8 +146,8 @@ impl NewArchive {
     /// `replace`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] where there is something already; [`ErrorKind::NotFound`] and its
-    /// like.
+    /// [`ErrorKind::Exists`] where there is a file already, and [`ErrorKind::InvalidInput`] where there is
+    /// something else; [`ErrorKind::NotFound`] and its like.
     pub fn create(archive: &Path, replace: bool) -> Result<Self> {
         let mut target = archive.to_path_buf();
         // A link that leads nowhere counts as existing.
@@ -224,8 +223,7 @@ pub fn with_way_out(error: Error) -> Error {
 }
 
 fn exists() -> Error {
-    Error::new(ErrorKind::InvalidInput, "there is a file of this name already")
-        .with_hint("choose another name, or ask for it to be replaced (--force)")
+    Error::new(ErrorKind::Exists, "there is a file of this name already").with_remedy(Remedy::Replace)
 }
 
 impl Beside {

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::tar_header;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 
 /// The format of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,9 +17,6 @@ pub enum Format {
     /// zip.
     Zip,
 }
-
-/// The way out of everything that is wrong with an archive's format.
-pub(super) const PACK_AGAIN: &str = "pack it as tar.gz: tar --numeric-owner -czf ARCHIVE.tar.gz -C DIRECTORY .";
 
 /// Bytes that [`Format::detect`] wants to see.
 pub(super) const DETECTION_BYTES: usize = tar_header::BLOCK;
@@ -107,7 +104,7 @@ fn is_openpgp(first: &[u8]) -> bool {
 }
 
 fn refuse(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::BadArchive, message).with_hint(PACK_AGAIN)
+    Error::new(ErrorKind::BadArchive, message).with_remedy(Remedy::Pack)
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use flate2::bufread::GzDecoder;
 
-use super::format::{Format, PACK_AGAIN};
+use super::format::Format;
 use super::member::{Budget, Fingerprint, Passes};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 
 /// Bytes that are read or unpacked at once.
 pub(super) const CHUNK: usize = 64 << 10;
@@ -100,8 +100,8 @@ pub(super) struct Unpacked<'a, R> {
 
 enum Layer<B> {
     Plain(B),
-    // Boxed for its size.
-    Gzip(Box<GzipMembers<B>>),
+    // Boxed for its size. Unpacked in large pieces: at the end of each it goes slowly.
+    Gzip(BufReader<Box<GzipMembers<B>>>),
     Zstd(zstd::Decoder<'static, B>),
 }
 
@@ -110,7 +110,7 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
     pub(super) fn new(source: Source<'a, R>, format: Format, budget: Budget, passes: Passes) -> Result<Self> {
         let buffered = BufReader::with_capacity(CHUNK, source);
         let layer = match format {
-            Format::TarGz => Layer::Gzip(Box::new(GzipMembers::new(buffered))),
+            Format::TarGz => Layer::Gzip(BufReader::with_capacity(CHUNK, Box::new(GzipMembers::new(buffered)))),
             Format::TarZst => Layer::Zstd(
                 zstd::Decoder::with_buffer(buffered).map_err(|error| Error::io("begin to unpack zstd", error))?,
             ),
@@ -182,7 +182,7 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
     fn buffered(&self) -> Option<&BufReader<Source<'a, R>>> {
         match &self.layer {
             Layer::Plain(inner) => Some(inner),
-            Layer::Gzip(inner) => inner.get_ref(),
+            Layer::Gzip(inner) => inner.get_ref().get_ref(),
             Layer::Zstd(inner) => Some(inner.get_ref()),
         }
     }
@@ -199,8 +199,9 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
             return Error::new(ErrorKind::BadArchive, message).with_hint("copy or pack it again");
         }
         let message = format!("the archive is corrupt: its {layer} data is wrong before byte {at}");
-        let hint = if error.to_string().contains("too much memory") { PACK_AGAIN } else { "copy or pack it again" };
-        Error::new(ErrorKind::BadArchive, message).with_source(error).with_hint(hint)
+        let needs_memory = error.to_string().contains("too much memory");
+        let error = Error::new(ErrorKind::BadArchive, message).with_source(error);
+        if needs_memory { error.with_remedy(Remedy::Pack) } else { error.with_hint("copy or pack it again") }
     }
 }
 

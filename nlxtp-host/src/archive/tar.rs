@@ -10,11 +10,11 @@ use std::io::{Read, Seek};
 
 use rextfv_core::entry_path::displayable;
 
-use super::format::{Format, PACK_AGAIN};
+use super::format::Format;
 use super::member::{Fingerprint, Member, MemberKind, Members};
 use super::source::{CHUNK, Unpacked};
 use super::tar_header::{self, BLOCK, PaxRecords, TarHeader};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 
 /// Longest PAX header; those that GNU tar writes have some hundred bytes, with extended attributes
 /// some ten thousand.
@@ -93,14 +93,16 @@ impl<'a, R: Read + Seek> TarMembers<'a, R> {
             Format::TarZst => "the zstd file holds no tar archive",
             Format::Tar | Format::Zip => "the archive is no tar archive",
         };
-        Error::new(ErrorKind::BadArchive, message).with_hint(PACK_AGAIN)
+        Error::new(ErrorKind::BadArchive, message).with_remedy(Remedy::Pack)
     }
 
     /// Reads over what is left of the current member.
     fn skip_rest(&mut self) -> Result<()> {
-        let mut chunk = [0; 8 << 10];
-        while self.read(&mut chunk)? > 0 {}
-        Ok(())
+        if self.content_left > 0 {
+            let mut chunk = [0; 8 << 10];
+            while self.read(&mut chunk)? > 0 {}
+        }
+        self.skip_padding()
     }
 
     /// After the content comes padding up to the next block.
@@ -215,7 +217,7 @@ impl<'a, R: Read + Seek> TarMembers<'a, R> {
             padding += read as u64;
             if padding > MOST_PADDING {
                 let message = format!("more than {MOST_PADDING} bytes of padding follow the end of the archive");
-                return Err(Error::new(ErrorKind::BadArchive, message).with_hint(PACK_AGAIN));
+                return Err(Error::new(ErrorKind::BadArchive, message).with_remedy(Remedy::Pack));
             }
             if read < chunk.len() {
                 self.ended = true;
@@ -239,7 +241,7 @@ impl<R: Read + Seek> Members for TarMembers<'_, R> {
             if block.iter().all(|&byte| byte == 0) {
                 if !self.any_header {
                     let error = Error::new(ErrorKind::BadArchive, "the archive has not a single entry");
-                    return Err(error.with_hint(PACK_AGAIN));
+                    return Err(error.with_remedy(Remedy::Pack));
                 }
                 if extra.headers > 0 {
                     return Err(self.corrupt("an extended header belongs to no entry"));

@@ -13,14 +13,13 @@ use rextfv_core::archive_rules::{Refusal, RefusalReason};
 use rextfv_core::entry_path::displayable;
 use rextfv_core::listing::Listing;
 
-use super::format::PACK_AGAIN;
 use super::member::{Budget, Fingerprint, Member, MemberKind, Members};
 use super::source::{CHUNK, Source};
 use super::zip_directory::{
     CENTRAL_BYTES, CentralEntry, DirectoryEnd, END_BYTES, LOCAL_BYTES, LocalHeader, ZIP64_END_BYTES,
     ZIP64_LOCATOR_BYTES, central_lengths, method_name,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 
 /// Longest comment at the end of a zip.
 const MOST_COMMENT: usize = 0xffff;
@@ -88,7 +87,7 @@ impl<'a, R: Read + Seek> ZipMembers<'a, R> {
         }
         if end.split {
             let message = "the zip archive is one of several parts";
-            return Err(Error::new(ErrorKind::BadArchive, message).with_hint(PACK_AGAIN));
+            return Err(Error::new(ErrorKind::BadArchive, message).with_remedy(Remedy::Pack));
         }
         if end.offset.checked_add(end.bytes) != Some(directory_end) {
             let message = "the zip archive is corrupt: its directory is not where it should be, \
@@ -185,7 +184,7 @@ impl<'a, R: Read + Seek> ZipMembers<'a, R> {
             other => {
                 let message =
                     format!("\"{shown}\" is compressed with {}; only deflate is taken in zip", method_name(other));
-                return Err(Error::new(ErrorKind::BadArchive, message).with_hint(PACK_AGAIN));
+                return Err(Error::new(ErrorKind::BadArchive, message).with_remedy(Remedy::Pack));
             }
         };
         self.source.seek(at + header)?;

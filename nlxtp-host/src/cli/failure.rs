@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use nlxtp_host::error::{Error, ErrorKind};
+use nlxtp_host::error::{Error, ErrorKind, Remedy};
 use nlxtp_host::status_json::StatusJson;
 use rextfv_core::entry_path::displayable;
 use rextfv_core::operations::UploadReport;
@@ -64,6 +64,21 @@ pub struct Failed {
     code: Option<u8>,
 }
 
+/// A way out in the words of this command.
+fn flags(remedy: Remedy) -> &'static str {
+    match remedy {
+        Remedy::CreateDisk => {
+            "make a disk for a virtual machine: nlxtp disk create DISK; or give a container's directory"
+        }
+        Remedy::CreateLargerDisk => "make a larger one: nlxtp disk create DISK --size SIZE",
+        Remedy::Pack => "pack it as tar.gz: tar --numeric-owner -czf ARCHIVE.tar.gz -C DIRECTORY .",
+        Remedy::RaiseMaxBytes => "raise --max-bytes",
+        Remedy::Replace => "choose another name, or replace it with --force",
+        Remedy::FollowLinks => "--follow-links uploads a copy of what a link leads to",
+        _ => remedy.words(),
+    }
+}
+
 /// The object that `--json` prints for a failure.
 #[derive(Serialize)]
 struct FailureJson<'a> {
@@ -95,6 +110,7 @@ struct RefusalJson<'a> {
 impl Failure {
     fn failed(error: Error, about: About, file: Option<&Path>) -> Self {
         let file = file.map(Path::to_path_buf);
+        let error = error.in_words_of(flags);
         Self::Failed(Box::new(Failed { error, about, file, status: None, code: None }))
     }
 
@@ -202,7 +218,7 @@ impl Failed {
 
     fn code_of_kind(&self) -> u8 {
         match self.error.kind() {
-            ErrorKind::InvalidInput => exit::USAGE,
+            ErrorKind::InvalidInput | ErrorKind::Exists => exit::USAGE,
             ErrorKind::BadArchive => exit::ARCHIVE,
             ErrorKind::TooSmall | ErrorKind::NotATarget | ErrorKind::Damaged | ErrorKind::Unfinished => exit::TARGET,
             ErrorKind::InUse | ErrorKind::GuestOn | ErrorKind::Changing => exit::TRY_LATER,

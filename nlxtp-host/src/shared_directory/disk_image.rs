@@ -26,7 +26,7 @@ use super::beneath::kind;
 use super::change_time::{Keeper, Stamp};
 use super::disk_replacement::{self, DiskReplacement, Manner};
 use super::kept_disk::{KeptDisk, Look};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::fat::{self, Damage, Extent, FatError, FatVolume, FileReader, ReadAt, ReadLimits, Walk, WalkItem};
 
 /// A raw disk image or block device with a FAT file system.
@@ -219,10 +219,6 @@ pub(super) fn open_disk(path: &Path, access: Access) -> Result<File> {
 /// Opens the FAT file system of a disk.
 pub(super) fn open_volume<S: ReadAt>(disk: S, limits: ReadLimits) -> Result<FatVolume<S>> {
     let extent = locate(&disk)?;
-    if is_unfinished(&disk, extent) {
-        return Err(Error::new(ErrorKind::Unfinished, "an upload to this disk was cut off, or is under way")
-            .with_hint("upload again"));
-    }
     Ok(FatVolume::open(disk, extent, limits)?)
 }
 
@@ -268,14 +264,18 @@ impl From<FatError> for Error {
         let may_retry = error.may_retry();
         match error {
             FatError::Io(error) => Self::io("read or write the disk", error),
+            FatError::Unfinished => {
+                Self::new(ErrorKind::Unfinished, "an upload to this disk was cut off, or is under way")
+                    .with_hint("upload again")
+            }
             FatError::TooSmall { needed, available } => Self::new(
                 ErrorKind::TooSmall,
                 format!("the content needs {needed} bytes on the disk, and it has {available}"),
             )
-            .with_hint("make a larger one: nlxtp disk create DISK --size SIZE"),
+            .with_remedy(Remedy::CreateLargerDisk),
             FatError::NotFat { .. } => Self::new(ErrorKind::NotATarget, "no FAT file system is found")
                 .with_source(error)
-                .with_hint("make a disk for nlXTP: nlxtp disk create DISK"),
+                .with_remedy(Remedy::CreateDisk),
             FatError::NotFound { .. } | FatError::NotADirectory { .. } | FatError::NotAFile { .. } => {
                 Self::new(ErrorKind::NotFound, error.to_string())
             }

@@ -474,7 +474,7 @@ pub(super) fn create(path: &Path, options: &DiskOptions) -> Result<()> {
     let layout = Plan::new(format, extent.len)?.finish()?;
 
     let making = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Error::new(ErrorKind::InvalidInput, "there is something at this path already")
+        io::ErrorKind::AlreadyExists => Error::new(ErrorKind::Exists, "there is something at this path already")
             .with_hint("choose another path, or remove it first"),
         _ => Error::io("make the disk image", error),
     };

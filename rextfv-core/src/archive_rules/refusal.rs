@@ -52,7 +52,7 @@ pub enum RefusalReason {
     #[error("it is a named pipe")]
     Fifo,
     /// Sparse members are not understood.
-    #[error("it is a sparse member; pack again without --sparse")]
+    #[error("it is a sparse member; pack again without sparse members")]
     Sparse,
     /// Encrypted members cannot be read.
     #[error("it is encrypted; pack again without a password")]
@@ -73,10 +73,10 @@ pub enum RefusalReason {
     #[error("the link leads back to itself or to a directory that holds it")]
     LinkLoop,
     /// FAT has no symbolic links.
-    #[error("FAT has no symbolic links; --follow-links uploads a copy of the target instead")]
+    #[error("FAT has no symbolic links")]
     SymlinkOnFat,
     /// FAT has no hard links.
-    #[error("FAT has no hard links; --follow-links uploads a copy of the file instead")]
+    #[error("FAT has no hard links")]
     HardLinkOnFat,
     /// FAT cannot hold a name in the path.
     #[error("{0}")]
