@@ -9,7 +9,8 @@ export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
 # End-to-end tests make namespaces and devices: root runs them.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),env,sudo -E)
 
-.PHONY: help demo test build guest deb check unit fuzz-check python-package python-test python-docs e2e fuzz seeds bench bench-python header install wheel
+.PHONY: help demo test build guest deb check unit fuzz-check python-package python-test python-docs e2e fuzz seeds bench bench-python header install wheel \
+	deb-c abi abi-baseline
 
 help:
 	@echo 'make demo    see an archive go into guests, run there, and its results come back'
@@ -52,7 +53,7 @@ check:
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
 	cargo build --profile guest -p rextfv-core --no-default-features --example no_std
 	scripts/check-documents.sh
-	shellcheck scripts/*.sh e2e/guests/*.sh nlxtp-host/src/packages/scripts/*.sh nlxtp-host/src/archive/scripts/*.sh rextfv-core/tests/vectors/*.sh .ci/run
+	shellcheck scripts/*.sh e2e/guests/*.sh nlxtp-host/src/packages/scripts/*.sh nlxtp-host/src/archive/scripts/*.sh rextfv-core/tests/vectors/*.sh bindings-c/tests/*.sh .ci/run
 
 # Those that need tools from Debian's packages are left out of a plain `cargo test`, which
 # says so; here they run.
@@ -78,6 +79,7 @@ python-docs: python-package
 e2e: build python-package
 	scripts/setup.sh test
 	scripts/debian.sh $(NLXTP_GUEST)
+	$(MAKE) --no-print-directory deb-c
 	scripts/guest-boot.sh
 	scripts/guest-root.sh
 	scripts/guest-root.sh bookworm amd64
@@ -98,6 +100,7 @@ seeds:
 	cargo test -p rextfv-core --lib --test golden_vectors
 	cargo test -p nlxtp-guest --lib
 	cargo test -p nlxtp-host --test archive_formats --test archive_hostile --test fat_hostile --test node
+	cargo test -p nlxtp-c --test call_sequences
 
 # The C header is made of the source of the C library, and committed.
 header: export NLXTP_WRITE_HEADER = 1

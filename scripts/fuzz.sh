@@ -11,7 +11,7 @@
 set -eu
 
 cd "$(dirname "$0")/.."
-all='status_file tomato_dialect archive_entries hostile_fat job_cycles guest_config'
+all='status_file tomato_dialect archive_entries hostile_fat job_cycles guest_config c_calls'
 host=$(rustc -vV | sed -n 's/^host: //p')
 sanitizer=${FUZZ_SANITIZER-}
 target_dir=$PWD/fuzz/target${sanitizer:+/$sanitizer}
@@ -37,6 +37,8 @@ fuzz() {
     longest=20000
     # Steps are two bytes each, and there are at most 24 of them.
     [ "$1" != job_cycles ] || longest=49
+    # Calls are three bytes each, and there are at most 32 of them.
+    [ "$1" != c_calls ] || longest=96
     mkdir -p "$3" "fuzz/artifacts/$1"
     "$programs/$1" "$3" "fuzz/seeds/$1" -max_total_time="$2" -max_len="$longest" -timeout=30 -rss_limit_mb=1024 \
         -artifact_prefix="fuzz/artifacts/$1/" -print_final_stats=1 -reload=0 && return

@@ -1,11 +1,12 @@
 //! The library as C programs use it. They are compiled with all warnings as errors, run as they are,
-//! with the sanitizers of the C compiler, and under valgrind.
+//! with the sanitizers of the C compiler, and under valgrind's tools.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use nlxtp_host::shared_directory::{DiskImage, DiskOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -40,7 +41,11 @@ enum How {
     Plain,
     /// With the compiler's address and undefined-behaviour sanitizers.
     Sanitized,
+    /// Under memcheck, which knows of every allocation, and of descriptors that stay open.
     Valgrind,
+    /// Under helgrind. It cannot see how the library's own threads and locks wait for each other, and
+    /// `helgrind.supp` says so; what the C program does, it sees.
+    Helgrind,
 }
 
 struct Programs {
@@ -74,12 +79,18 @@ impl Programs {
 
     /// A call of a compiled program.
     fn call(&self, program: &Path) -> Command {
-        if self.how != How::Valgrind {
-            return Command::new(program);
-        }
         let mut valgrind = Command::new("valgrind");
-        valgrind.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite,indirect"]);
-        valgrind.args(["--errors-for-leak-kinds=definite,indirect", "--track-fds=yes"]);
+        valgrind.args(["--quiet", "--error-exitcode=99"]);
+        match self.how {
+            How::Plain | How::Sanitized => return Command::new(program),
+            How::Valgrind => valgrind
+                .args(["--leak-check=full", "--show-leak-kinds=definite,indirect"])
+                .args(["--errors-for-leak-kinds=definite,indirect", "--track-fds=yes"]),
+            How::Helgrind => {
+                let file = source("tests/helgrind.supp");
+                valgrind.arg("--tool=helgrind").arg(format!("--suppressions={}", file.display()))
+            }
+        };
         valgrind.arg(program);
         valgrind
     }
@@ -122,18 +133,86 @@ impl Programs {
             run(self.call(&program).arg(kind).arg(target).arg(place));
         }
     }
+
+    /// An archive of this start script and this file.
+    fn make_archive(&self, name: &str, script: &str, file: &str, bytes: &[u8]) {
+        let content = self.path("content-of-a-run");
+        fs::create_dir(&content).unwrap();
+        fs::write(content.join("auto_exec.sh"), format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::write(content.join(file), bytes).unwrap();
+        run(Command::new("tar").arg("-czf").arg(self.path(name)).arg("-C").arg(&content).arg("."));
+        fs::remove_dir_all(content).unwrap();
+    }
+
+    /// For runs with a guest, and for failures.
+    fn make_archives_of_runs(&self) {
+        let first = "echo printed; echo bad >&2; printf 'a\\000\\377\\nb' >custom; \
+                     echo 'a result' >\"$archive_dir/results\"; exit 3";
+        self.make_archive("first.tar.gz", first, "input", &[7; 40_000]);
+        self.make_archive("second.tar.gz", "kill -9 $$", "other", b"other");
+        // Zeros, which take no room until they are unpacked.
+        self.make_archive("large.tar.gz", "true", "zeros", &vec![0; 12 << 20]);
+        let whole = fs::read(self.path("first.tar.gz")).unwrap();
+        fs::write(self.path("truncated.tar.gz"), &whole[..whole.len() / 2]).unwrap();
+        fs::write(self.path("noise"), [0x55; 4096]).unwrap();
+    }
+
+    /// A new directory or disk.
+    fn target(&self, kind: &str, name: &str) -> PathBuf {
+        let path = self.path(&format!("{name}-{kind}"));
+        if kind == "directory" {
+            fs::create_dir(&path).unwrap();
+        } else {
+            DiskImage::create(&path, &DiskOptions { size: 8 << 20, ..DiskOptions::default() }).unwrap();
+        }
+        path
+    }
+
+    fn check_behaviour(&self) {
+        let program = self.compile("behaviour");
+        for kind in ["directory", "disk"] {
+            let target = self.target(kind, "runs");
+            let guest = format!("{} {kind} {}", source("tests/guest.sh").display(), target.display());
+            run(self.call(&program).arg(kind).arg(&target).arg(self.scratch.path()).arg(guest));
+        }
+    }
+
+    fn check_failures(&self) {
+        let program = self.compile("failures");
+        for kind in ["directory", "disk"] {
+            run(self.call(&program).arg(kind).arg(self.target(kind, "fails")).arg(self.scratch.path()));
+        }
+    }
+
+    fn check_threads(&self, rounds: u32) {
+        let program = self.compile("threads");
+        let place = self.target("directory", "threads");
+        run(self.call(&program).arg(place).arg(self.path("good.tar.gz")).arg(rounds.to_string()));
+    }
 }
 
 fn check_all(how: How) {
     let programs = Programs::new(how);
     programs.make_archives();
+    programs.make_archives_of_runs();
     programs.check_arguments();
     programs.check_cycle();
     programs.check_watcher();
+    programs.check_behaviour();
+    programs.check_failures();
+    programs.check_threads(if how == How::Valgrind { 4 } else { 12 });
 }
 
 #[test]
-#[ignore = "needs a C compiler; `make test` runs it"]
+#[ignore = "needs valgrind; `make test` runs it"]
+fn threads_under_helgrind() {
+    let programs = Programs::new(How::Helgrind);
+    programs.make_archives();
+    programs.check_threads(4);
+}
+
+#[test]
+#[ignore = "needs a C compiler and mtools; `make test` runs it"]
 fn arguments_and_the_whole_cycle() {
     check_all(How::Plain);
 }

@@ -35,6 +35,12 @@ fn the_module() {
 
 #[test]
 #[ignore = "needs Python 3; `make test` runs it"]
+fn watchers_and_descriptors() {
+    test("test_watcher");
+}
+
+#[test]
+#[ignore = "needs Python 3; `make test` runs it"]
 fn signals() {
     test("test_interrupts");
 }

@@ -19,6 +19,7 @@
 
 pub mod accelerator;
 pub mod archive;
+pub mod c_library;
 pub mod command_line;
 pub mod console;
 pub mod container;

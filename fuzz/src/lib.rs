@@ -7,10 +7,12 @@
 //! - [`hostile_fat`]: disks, from their bytes to what is read of them.
 //! - [`job_cycles`]: whole uploads, runs and downloads, with failures in between.
 //! - [`guest_config`]: the guest's configuration.
+//! - [`c_calls`]: sequences of calls of the C library.
 
 pub mod archive_entries;
 mod archive_making;
 mod archive_oracle;
+pub mod c_calls;
 mod changing_files;
 pub mod guest_config;
 pub mod hostile_fat;

@@ -25,7 +25,7 @@ Measures the operations of nlXTP, each in turn with its baseline.
   cargo bench -p nlxtp-host --bench operations -- [OPTIONS] [WORD...]
 
   WORD        only measurements whose name holds one of the words:
-              status watcher upload download guestfish growth memory start rest
+              status watcher upload download sizes guestfish growth memory start rest replace
   --quick     3 rounds instead of 5, and smaller inputs
   --rounds N  so many rounds
   --markdown  print the tables as Markdown
@@ -115,8 +115,13 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result {
     if options.wants("watcher") {
         measurements::watcher::measure(&fresh, &mut report)?;
     }
-    if ["upload", "download", "guestfish"].iter().any(|name| options.wants(name)) {
-        let inputs = Inputs::make(fresh.work(), options.quick)?;
+    let of_files = ["upload", "download", "sizes", "guestfish", "replace"];
+    let inputs = if of_files.iter().any(|name| options.wants(name)) {
+        Some(Inputs::make(fresh.work(), options.quick)?)
+    } else {
+        None
+    };
+    if let Some(inputs) = &inputs {
         for input in inputs.all() {
             if options.wants("upload") {
                 measurements::upload::measure(&fresh, input, options.rounds, &mut report)?;
@@ -125,21 +130,29 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result {
                 measurements::download::measure(&fresh, input, options.rounds, &mut report)?;
             }
         }
+        if options.wants("sizes") {
+            measurements::sizes::measure(&fresh, inputs.small_files(), options.rounds, &mut report)?;
+        }
         if options.wants("guestfish") {
             measurements::upload::beside_guestfish(&fresh, inputs.all(), &mut report)?;
         }
     }
     if options.wants("growth") {
+        measurements::growth::of_status(&fresh, &mut report)?;
         measurements::growth::measure(&fresh, options.quick, &mut report)?;
     }
     if options.wants("memory") {
         measurements::memory::measure(&fresh, options.quick, &mut report)?;
     }
     if options.wants("start") {
-        measurements::start::measure(&fresh, options.starts, &mut report)?;
+        measurements::start::measure(&fresh, options.starts, options.quick, &mut report)?;
     }
     if options.wants("rest") {
-        measurements::rest::measure(&fresh, &mut report)?;
+        measurements::rest::measure(&fresh, options.quick, &mut report)?;
+    }
+    // Last: after files were removed, ext4 makes new ones slowly for a while.
+    if let Some(inputs) = inputs.filter(|_| options.wants("replace")) {
+        measurements::replace::measure(&fresh, inputs.small_files(), options.rounds, &mut report)?;
     }
     print!("{}", report.print(options.form));
     match options.into {

@@ -246,3 +246,26 @@ fn a_root_that_stays_damaged() {
     assert_eq!(error.kind(), ErrorKind::Changing);
     assert!(error.to_string().contains("fsck.vfat"), "{error}");
 }
+
+fn open<'a, 'b>(storage: &'a Switching<'b>) -> FatVolume<&'a Switching<'b>> {
+    FatVolume::open(storage, locate(storage).unwrap(), ReadLimits::default()).unwrap()
+}
+
+#[test]
+fn lookups_read_a_directory_once() {
+    let [before, after] = before_and_after(FatType::Fat16);
+    let mut storage = Switching { sides: [&before.bytes, &after.bytes], at: usize::MAX, reads: AtomicUsize::new(0) };
+    let volume = open(&storage);
+    assert_eq!(volume.lookup("D/F").unwrap().size, 1000);
+    let read = storage.reads.load(Ordering::Relaxed);
+    assert_eq!(volume.lookup("GROWING").unwrap().size, 700);
+    assert_eq!(volume.lookup("d/f").unwrap().size, 1000);
+    assert!(matches!(volume.lookup("D/G"), Err(FatError::NotFound { .. })));
+    assert_eq!(storage.reads.load(Ordering::Relaxed), read);
+    assert_eq!(volume.lookup("GOING/G").unwrap().size, 600);
+    assert!(storage.reads.load(Ordering::Relaxed) > read);
+    // Whoever wants to see what is there now opens the volume again.
+    drop(volume);
+    storage.at = 0;
+    assert_eq!(open(&storage).lookup("GROWING").unwrap().size, 2400);
+}

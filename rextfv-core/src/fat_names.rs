@@ -49,15 +49,26 @@ pub fn check(name: &[u8]) -> Result<&str, FatNameProblem> {
 ///
 /// Unicode's simple upper case, as far as it is one character, which is what drivers compare by.
 pub fn fold(name: &str) -> String {
-    name.chars()
-        .map(|character| {
-            let mut upper = character.to_uppercase();
-            match (upper.next(), upper.next()) {
-                (Some(single), None) => single,
-                _ => character,
-            }
-        })
-        .collect()
+    if name.is_ascii() {
+        return name.to_ascii_uppercase();
+    }
+    name.chars().map(upper).collect()
+}
+
+/// Whether FAT takes two names for the same.
+pub fn are_one(name: &str, other: &str) -> bool {
+    name.chars().map(upper).eq(other.chars().map(upper))
+}
+
+fn upper(character: char) -> char {
+    if character.is_ascii() {
+        return character.to_ascii_uppercase();
+    }
+    let mut upper = character.to_uppercase();
+    match (upper.next(), upper.next()) {
+        (Some(single), None) => single,
+        _ => character,
+    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ pub const PROGRESS: &str = "exec_status/progress";
 /// The run id that the host writes with each upload: 32 hexadecimal digits and a newline.
 pub const RUN_ID: &str = "nlxtp_run_id";
 
+/// What an archive asks for its run, see [`run_manifest`](crate::run_manifest).
+pub const MANIFEST: &str = "nlxtp.toml";
+
 /// Where a host stages an upload to a directory.
 pub const STAGING_DIRECTORY: &str = ".nlxtp_upload";
 
@@ -48,9 +51,9 @@ pub const VOLUME_LABEL: &str = "NLXTP";
 /// entries of these names are left out of an upload: they are what an earlier download holds.
 /// Compared as FAT compares names, which does not tell case apart.
 pub fn is_reserved(path: &EntryPath) -> bool {
-    let top = path.components().next().and_then(|top| str::from_utf8(top).ok()).map(fat_names::fold);
+    let top = path.components().next().and_then(|top| str::from_utf8(top).ok());
     top.is_some_and(|top| {
-        [STATUS_DIRECTORY, RUN_ID, STAGING_DIRECTORY].into_iter().any(|name| top == fat_names::fold(name))
+        [STATUS_DIRECTORY, RUN_ID, STAGING_DIRECTORY].into_iter().any(|name| fat_names::are_one(top, name))
     })
 }
 

@@ -38,11 +38,13 @@ from .errors import (
 from .library import load
 from .node import Node, create_disk, version
 from .reports import Download, Status, Upload
+from .watcher import Change, Watcher
 
 __all__ = [
     "BadArchive",
     "Cancel",
     "Cancelled",
+    "Change",
     "Changing",
     "Damaged",
     "Download",
@@ -66,6 +68,7 @@ __all__ = [
     "TooSmall",
     "Unfinished",
     "Upload",
+    "Watcher",
     "create_disk",
     "load",
     "version",

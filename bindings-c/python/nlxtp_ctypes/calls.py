@@ -46,45 +46,45 @@ else:
 
 
 def check(result, error):
-    """Raises what a call's error object says, unless it succeeded."""
+    """Raises what a call's error object says, which is freed, unless it succeeded."""
     if result != 0:
-        raise _exception(result, error)
+        try:
+            raise told(result, error)
+        finally:
+            load().nlxtp_error_free(error)
 
 
-def _exception(number, handle):
-    """The exception for a failed call, from the library's error object, which is freed."""
+def told(number, handle):
+    """The exception for a failure, from the library's error object, which stays the caller's."""
     library = load()
     # Those that a later library adds are told from others by their kind.
     family = errors.BY_NUMBER.get(number, errors.SystemFailure)
-    try:
-        if not handle:
-            return family("the call failed with the number %d" % number, number=number)
+    if not handle:
+        return family("the call failed with the number %d" % number, number=number)
 
-        def text(function):
-            return texts.native(function(handle))
+    def text(function):
+        return texts.native(function(handle))
 
-        count = library.nlxtp_error_refusal_count(handle)
-        refusals = [
-            (
-                texts.native(library.nlxtp_error_refusal_entry(handle, index)),
-                texts.native(library.nlxtp_error_refusal_reason(handle, index)),
-            )
-            for index in range(min(count, _MOST_REFUSALS))
-        ]
-        return family(
-            text(library.nlxtp_error_text),
-            kind=text(library.nlxtp_error_kind),
-            number=number,
-            operation=text(library.nlxtp_error_operation),
-            message=text(library.nlxtp_error_message),
-            path=text(library.nlxtp_error_path),
-            hint=text(library.nlxtp_error_hint),
-            may_retry=library.nlxtp_error_may_retry(handle),
-            refusals=refusals,
-            refusal_count=count,
+    count = library.nlxtp_error_refusal_count(handle)
+    refusals = [
+        (
+            texts.native(library.nlxtp_error_refusal_entry(handle, index)),
+            texts.native(library.nlxtp_error_refusal_reason(handle, index)),
         )
-    finally:
-        library.nlxtp_error_free(handle)
+        for index in range(min(count, _MOST_REFUSALS))
+    ]
+    return family(
+        text(library.nlxtp_error_text),
+        kind=text(library.nlxtp_error_kind),
+        number=number,
+        operation=text(library.nlxtp_error_operation),
+        message=text(library.nlxtp_error_message),
+        path=text(library.nlxtp_error_path),
+        hint=text(library.nlxtp_error_hint),
+        may_retry=library.nlxtp_error_may_retry(handle),
+        refusals=refusals,
+        refusal_count=count,
+    )
 
 
 class Cancel(object):

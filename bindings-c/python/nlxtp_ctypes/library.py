@@ -62,6 +62,12 @@ class NodeOptions(Growable):
     ]
 
 
+class WatcherOptions(Growable):
+    """``nlxtp_watcher_options``"""
+
+    _fields_ = [("size", c_size_t), ("shortest_ms", c_uint64), ("longest_ms", c_uint64), ("open_files", c_uint64)]
+
+
 class Control(Growable):
     """``nlxtp_control``"""
 
@@ -86,6 +92,7 @@ _SIGNATURES = {
     "nlxtp_cancel_now": (None, [c_void_p]),
     "nlxtp_cancel_free": (None, [c_void_p]),
     "nlxtp_disk_create": (_RESULT, [c_char_p, POINTER(DiskOptions), _OUT]),
+    "nlxtp_error_code": (_RESULT, [c_void_p]),
     "nlxtp_error_kind": (c_char_p, [c_void_p]),
     "nlxtp_error_operation": (c_char_p, [c_void_p]),
     "nlxtp_error_text": (c_char_p, [c_void_p]),
@@ -98,6 +105,7 @@ _SIGNATURES = {
     "nlxtp_error_refusal_reason": (c_char_p, [c_void_p, c_size_t]),
     "nlxtp_error_free": (None, [c_void_p]),
     "nlxtp_node_open": (_RESULT, [c_char_p, POINTER(NodeOptions), _OUT, _OUT]),
+    "nlxtp_node_open_fd": (_RESULT, [c_int, POINTER(NodeOptions), _OUT, _OUT]),
     "nlxtp_node_free": (None, [c_void_p]),
     "nlxtp_node_memory": (_RESULT, [c_void_p, _OUT, _OUT]),
     "nlxtp_node_upload": (_RESULT, [c_void_p, c_char_p, POINTER(Control), _OUT, _OUT]),
@@ -142,6 +150,16 @@ _SIGNATURES = {
     "nlxtp_status_attempts": (c_uint32, [c_void_p]),
     "nlxtp_status_json": (c_char_p, [c_void_p]),
     "nlxtp_status_free": (None, [c_void_p]),
+    "nlxtp_watcher_new": (_RESULT, [POINTER(WatcherOptions), _OUT, _OUT]),
+    "nlxtp_watcher_add": (_RESULT, [c_void_p, c_void_p, c_void_p, POINTER(c_uint64), _OUT]),
+    "nlxtp_watcher_remove": (_RESULT, [c_void_p, c_uint64, _OUT]),
+    "nlxtp_watcher_next": (_RESULT, [c_void_p, POINTER(Control), _OUT, _OUT]),
+    "nlxtp_watcher_wake": (None, [c_void_p]),
+    "nlxtp_watcher_free": (None, [c_void_p]),
+    "nlxtp_change_node": (c_uint64, [c_void_p]),
+    "nlxtp_change_status": (c_void_p, [c_void_p]),
+    "nlxtp_change_error": (c_void_p, [c_void_p]),
+    "nlxtp_change_free": (None, [c_void_p]),
 }
 
 _loaded = None

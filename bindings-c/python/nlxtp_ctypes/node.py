@@ -41,6 +41,17 @@ def _milliseconds(seconds, what):
     return max(1, int(min(float(seconds), 1e15) * 1000))
 
 
+def _descriptor(target):
+    """The descriptor that a target is, or has; `None` for a path."""
+    if hasattr(target, "fileno"):
+        target = target.fileno()
+    if isinstance(target, bool) or not isinstance(target, texts.integer_types):
+        return None
+    if not 0 <= target < 2**31:
+        raise errors.InvalidInput("%r is no file descriptor" % target)
+    return target
+
+
 def version():
     """The library's version, such as ``"0.1.0"``."""
     return texts.native(load().nlxtp_version())
@@ -61,9 +72,11 @@ def create_disk(path, size=None, label=None):
 
 
 class Node(object):
-    """A virtual machine or container, by the path of its shared directory.
+    """A virtual machine or container, by its shared directory.
 
-    A directory is a container's, a file or block device a virtual machine's disk.
+    ``target``: its path. A directory is a container's, a file or block device a virtual machine's disk.
+    Or an open descriptor of one of these, or what has a ``fileno()``: it leads to the same wherever its
+    name leads meanwhile, stays the caller's, and may be closed.
 
     ``power``: ``"on"``, ``"off"``, ``"unknown"``, or a function that returns one of these.
     ``invoke_monitor``: a function that starts the monitor in the running guest.
@@ -96,8 +109,13 @@ class Node(object):
             memory=None if memory is None else texts.text_to_bytes(memory, "memory"),
         )
         handle, error = c_void_p(), c_void_p()
-        target = texts.path_to_bytes(target, "target")
-        check(library.nlxtp_node_open(target, byref(options), byref(handle), byref(error)), error)
+        descriptor = _descriptor(target)
+        if descriptor is not None:
+            result = library.nlxtp_node_open_fd(descriptor, byref(options), byref(handle), byref(error))
+        else:
+            target = texts.path_to_bytes(target, "target")
+            result = library.nlxtp_node_open(target, byref(options), byref(handle), byref(error))
+        check(result, error)
         self._handle = _NodeHandle(handle)
         # The library calls them in calls of this node, never when it is freed.
         self._functions = (power_function, invoke_function)
@@ -258,8 +276,8 @@ class _NodeHandle(object):
     """The library's handle, which refers to nothing. A node's callbacks may refer to the node, and
     Python 2 frees no circle with a `__del__` in it."""
 
-    def __init__(self, handle):
-        self._free = load().nlxtp_node_free
+    def __init__(self, handle, free=None):
+        self._free = free or load().nlxtp_node_free
         self.value = handle.value
 
     def __del__(self):

@@ -121,8 +121,12 @@ class Errors(TestCase):
             self.failure(nlxtp.InvalidInput, node.upload, wrong)
             self.failure(nlxtp.InvalidInput, node.download, wrong)
             self.failure(nlxtp.InvalidInput, nlxtp.create_disk, wrong)
-        for wrong in (None, 7, [], object()):
+        for wrong in (-1, 2**31):
+            self.failure(nlxtp.InvalidInput, nlxtp.Node, wrong)
+        self.failure(nlxtp.SystemFailure, nlxtp.Node, 987654)
+        for wrong in (None, 1.5, [], object()):
             self.failure(TypeError, nlxtp.Node, wrong)
+        for wrong in (None, 7, [], object()):
             self.failure(TypeError, node.upload, wrong)
             self.failure(TypeError, node.download, wrong)
         for wrong in ("", "ON", None, 1, []):
@@ -355,6 +359,7 @@ class Loading(TestCase):
         names = {
             "nlxtp_disk_options": library.DiskOptions,
             "nlxtp_node_options": library.NodeOptions,
+            "nlxtp_watcher_options": library.WatcherOptions,
             "nlxtp_control": library.Control,
             "nlxtp_progress": library.Progress,
         }

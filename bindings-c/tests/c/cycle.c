@@ -212,7 +212,7 @@ static void downloads(nlxtp_node *node, struct testbed *testbed, const char *pla
     CHECK(nlxtp_download_left_out(download) == 0);
     CHECK(strstr(nlxtp_download_json(download), "\"left_out\"") != NULL);
     nlxtp_download_free(download);
-    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_download(node, archive, 0, 0, NULL, NULL, &error));
+    FAILS(NLXTP_ERROR_EXISTS, nlxtp_node_download(node, archive, 0, 0, NULL, NULL, &error));
     OK(nlxtp_node_download(node, archive, NLXTP_FORMAT_TAR, 1, NULL, NULL, &error));
 
     nlxtp_writer writer = {0};
@@ -287,7 +287,7 @@ int main(int count, char **arguments) {
         disk.bytes = 8 << 20;
         disk.label = "ACROSS";
         OK(nlxtp_disk_create(target, &disk, &error));
-        FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_create(target, &disk, &error));
+        FAILS(NLXTP_ERROR_EXISTS, nlxtp_disk_create(target, &disk, &error));
     }
     struct testbed testbed = {0};
     nlxtp_node_options options = {0};

@@ -120,9 +120,10 @@ class AsyncNode:
         read = functools.partial(self._node.output, stream, offset=offset, limit=limit, status=status)
         return await in_thread(self._executor, CancelToken(), read)
 
-    async def follow(self, stream: str = "stdout", *, timeout: Optional[float] = None) -> AsyncIterator[bytes]:
+    async def follow(
+        self, stream: str = "stdout", *, offset: int = 0, timeout: Optional[float] = None
+    ) -> AsyncIterator[bytes]:
         """As :meth:`Node.follow`."""
-        offset = 0
         async for status in self._looks(timeout):
             while piece := await self.output(stream, offset=offset, limit=1 << 20, status=status):
                 offset += len(piece)

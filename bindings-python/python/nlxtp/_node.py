@@ -19,7 +19,7 @@ Archive = Union[str, "os.PathLike[str]", "os.PathLike[bytes]", bytes, bytearray,
 OnProgress = Callable[[Progress], object]
 """Is told how far an operation is, at most some 20 times a second. What it raises ends the operation."""
 
-PowerSource = Union[Power, str, Callable[[], Union[Power, str, bool, None]]]
+PowerSource = Union[Power, str, bool, None, Callable[[], Union[Power, str, bool, None]]]
 """Whether the guest is on: a word, or a callable that is asked at each operation. ``True`` stands for
 ``"on"``, ``False`` for ``"off"``, ``None`` for ``"unknown"``."""
 
@@ -34,7 +34,9 @@ class Node:
     with it, too.
 
     :param directory: the shared directory, or its path.
-    :param power: whether the guest is on. A disk can be written only while it is off.
+    :param power: whether the guest is on: ``"on"`` or ``True``, ``"off"`` or ``False``, ``"unknown"`` or
+        ``None``, or a callable that returns one of these whenever it matters. A disk can be written only
+        while the guest is off.
     :param invoke: starts the monitor inside the running guest, such as by ``lxc-attach``; it need not
         wait for the run to end. Without it, the daemon in the guest has to notice an upload.
     :param memory: what :attr:`memory` gave for this node in another process.
@@ -57,7 +59,7 @@ class Node:
 
     >>> import tempfile
     >>> container = tempfile.mkdtemp()
-    >>> node = nlxtp.Node(container, power="off")
+    >>> node = nlxtp.Node(container, power=False)
     >>> report = node.upload(example_archive)
     >>> print(report.start_script, report.execution)
     auto_exec.sh at-boot
@@ -89,7 +91,7 @@ class Node:
             os.fsencode(directory),
             isinstance(directory, DiskImage),
             weakref.ref(self),
-            power=None if callable(power) else str(power),
+            power=None if callable(power) else _power_word(power),
             invokes=invoke is not None,
             follow_links=follow_links,
             max_entries=max_entries,
@@ -256,6 +258,7 @@ class Node:
         self,
         stream: str = "stdout",
         *,
+        offset: int = 0,
         timeout: Optional[float] = None,
         cancel: Optional[CancelToken] = None,
     ) -> Iterator[bytes]:
@@ -269,7 +272,6 @@ class Node:
         """
         waiting = _native.Waiting(self._native)
         end = None if timeout is None else time.monotonic() + timeout
-        offset = 0
         while True:
             status, _, over, pause = waiting.look()
             while piece := self._native.output(stream, offset, 1 << 20, status):
@@ -281,12 +283,7 @@ class Node:
 
     def _ask_power(self) -> str:
         power: Any = self._power
-        answer: object = power() if callable(power) else power
-        if answer is None:
-            return str(Power.UNKNOWN)
-        if isinstance(answer, bool):
-            return str(Power.ON if answer else Power.OFF)
-        return str(answer)
+        return _power_word(power() if callable(power) else power)
 
     def _invoke(self) -> None:
         if self._invoker is not None:
@@ -294,6 +291,14 @@ class Node:
 
     def __repr__(self) -> str:
         return f"nlxtp.Node({self._directory!r})"
+
+
+def _power_word(answer: object) -> str:
+    if answer is None:
+        return str(Power.UNKNOWN)
+    if isinstance(answer, bool):
+        return str(Power.ON if answer else Power.OFF)
+    return str(answer)
 
 
 def _told(progress: Optional[OnProgress]) -> Optional[Callable[[str, int, Optional[int]], object]]:

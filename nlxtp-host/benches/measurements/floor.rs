@@ -1,6 +1,7 @@
 //! What cannot be avoided: unpacking or packing the same bytes with the fastest encoder and decoder
 //! that is known to be compatible with zlib, libdeflate, and one pass over one plain file.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 
 use super::inputs::Input;
-use crate::harness::{Contender, Fresh, Result};
+use crate::harness::{Contender, Fresh, Result, flush};
 
 /// Bytes that are read, written and compressed at once.
 const PIECE: usize = 1 << 20;
@@ -30,6 +31,36 @@ pub fn of_upload<'a>(fresh: &'a Fresh<'_>, input: &Input) -> Result<Contender<'a
             file.write_all(piece)?;
         }
         Ok(file.sync_data()?)
+    }))
+}
+
+/// What the file system takes for the files themselves: they are made in an empty directory, with content
+/// that is in memory, and flushed. No attributes, nothing unpacked.
+pub fn of_file_system<'a>(fresh: &'a Fresh<'_>, input: &Input, target: &'a RefCell<PathBuf>) -> Result<Contender<'a>> {
+    let packed = fs::read(&input.archive)?;
+    let mut unpacked = vec![0; usize::try_from(unpacked_length(&packed)?)?];
+    Decompressor::new().gzip_decompress(&packed, &mut unpacked)?;
+    let (mut directories, mut files) = (Vec::new(), Vec::new());
+    for entry in tar::Archive::new(&unpacked[..]).entries()? {
+        let entry = entry?;
+        let path = entry.path()?.into_owned();
+        if entry.header().entry_type().is_dir() {
+            directories.push(path);
+        } else if entry.header().entry_type().is_file() {
+            let start = usize::try_from(entry.raw_file_position())?;
+            files.push((path, start..start + usize::try_from(entry.size())?));
+        }
+    }
+    Ok(Contender::new("floor: creating the files, sync -f", move || {
+        let target = target.borrow();
+        // The first is the directory itself.
+        for directory in directories.iter().skip(1) {
+            fs::create_dir(target.join(directory))?;
+        }
+        for (path, range) in &files {
+            File::create_new(target.join(path))?.write_all(&unpacked[range.clone()])?;
+        }
+        flush(fresh.work())
     }))
 }
 

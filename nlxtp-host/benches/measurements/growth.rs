@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nlxtp_host::archive::default_threads;
 
 use super::inputs::Input;
-use super::{download, empty_disk, upload};
+use super::{download, empty_disk, node, status, upload};
 use crate::harness::report::{Report, time};
 use crate::harness::{Fresh, Result, flush, median};
 
@@ -37,6 +37,30 @@ pub fn measure(fresh: &Fresh<'_>, quick: bool, report: &mut Report) -> Result {
             let names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
             report.facts.push([format!("{operation}: {}", names.join("; ")), values.join("; ")]);
         }
+    }
+    Ok(())
+}
+
+/// Whether a status query takes as much longer as the Custom Status is larger.
+pub fn of_status(fresh: &Fresh<'_>, report: &mut Report) -> Result {
+    const KILOBYTES: [usize; 3] = [1, 10, 100];
+    for (target, is_disk) in [("a directory", false), ("a disk image", true)] {
+        eprintln!("measuring: growth, status of {target}");
+        let mut values = Vec::new();
+        for kilobytes in KILOBYTES {
+            let target = if is_disk { empty_disk(fresh)? } else { fresh.directory()? };
+            status::fill(&target, kilobytes << 10)?;
+            let mut node = node(&target)?;
+            let mut times = Vec::new();
+            for _ in 0..9 {
+                let mut query = || (0..200).try_for_each(|_| node.status().map(drop));
+                times.push(timed(|| Ok(query()?))? / 200);
+            }
+            values.push(time(median(&times)));
+        }
+        let what =
+            format!("status of {target}: custom status of {} KiB", KILOBYTES.map(|size| size.to_string()).join("; "));
+        report.facts.push([what, values.join("; ")]);
     }
     Ok(())
 }

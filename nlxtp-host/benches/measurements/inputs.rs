@@ -20,7 +20,7 @@ pub struct Input {
     pub content: Content,
 }
 
-pub struct Inputs(Vec<Input>);
+pub struct Inputs([Input; 3]);
 
 impl Inputs {
     /// One large file, many small ones, and a real source tree; less of each if it is to be quick.
@@ -55,11 +55,17 @@ impl Inputs {
         })?;
         let (files, bytes) = (sources.content.len(), sources.content.values().map(|(length, _)| length).sum::<u64>());
         sources.name = format!("{files} files of a source tree, {} MiB", bytes >> 20);
-        Ok(Self(vec![one, many, sources]))
+        Ok(Self([one, many, sources]))
     }
 
     pub fn all(&self) -> &[Input] {
         &self.0
+    }
+
+    /// Those that are many and small.
+    pub fn small_files(&self) -> &Input {
+        let [_, many, _] = &self.0;
+        many
     }
 }
 

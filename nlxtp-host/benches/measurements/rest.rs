@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::guest_program::{self, Daemon};
+use super::poll::{self, Poll};
 use crate::harness::machine::value;
 use crate::harness::report::Report;
 use crate::harness::{Fresh, Result, has};
@@ -14,7 +15,8 @@ use crate::harness::{Fresh, Result, has};
 /// How long is watched.
 const WATCHED: Duration = Duration::from_secs(10);
 
-/// What is done where no program notices a file: to look for it, again and again.
+/// What else is done where no program notices a file: to look for it, again and again, without a minute's
+/// pause.
 const LOOP: &str = r#"
 while :; do
     if [ -e "$1/auto_exec.sh" ]; then
@@ -25,10 +27,10 @@ while :; do
 done
 "#;
 
-pub fn measure(fresh: &Fresh<'_>, report: &mut Report) -> Result {
+pub fn measure(fresh: &Fresh<'_>, quick: bool, report: &mut Report) -> Result {
     if let Some(program) = guest_program::find() {
         let daemon = Daemon::start(&program, &fresh.directory()?)?;
-        watch("nlxtp-guest daemon", &[program], daemon.pid(), report)?;
+        watch("nlxtp-guest daemon", &[program], daemon.pid(), WATCHED, report)?;
     } else {
         report.leave_out("nlxtp-guest at rest", "the guest program is not built (make guest)");
     }
@@ -39,7 +41,7 @@ pub fn measure(fresh: &Fresh<'_>, report: &mut Report) -> Result {
         agent.args(["--method", "unix-listen", "--path"]).arg(directory.join("agent.sock"));
         agent.arg("--statedir").arg(&directory).arg("--pidfile").arg(directory.join("agent.pid"));
         let agent = Other::start(&mut agent)?;
-        watch("qemu-guest-agent, listening on a socket", &[program], agent.0.id(), report)?;
+        watch("qemu-guest-agent, listening on a socket", &[program], agent.0.id(), WATCHED, report)?;
     } else {
         report.leave_out("qemu-guest-agent at rest", "qemu-ga is not installed (scripts/setup.sh bench)");
     }
@@ -47,7 +49,17 @@ pub fn measure(fresh: &Fresh<'_>, report: &mut Report) -> Result {
     let [bash, sleeper] = ["bash", "sleep"].map(find);
     if let (Some(bash), Some(sleeper)) = (bash, sleeper) {
         let looping = Other::start(Command::new(&bash).args(["-c", LOOP, "loop"]).arg(&directory))?;
-        watch("loop of bash that looks once a second", &[bash, sleeper], looping.0.id(), report)?;
+        watch(
+            "loop of bash that looks once a second",
+            &[bash.clone(), sleeper.clone()],
+            looping.0.id(),
+            WATCHED,
+            report,
+        )?;
+        let interval = if quick { WATCHED } else { poll::INTERVAL };
+        let name = format!("daemon of bash as in the paper that looks every {} s", interval.as_secs());
+        let daemon = Poll::start(&bash, &directory, interval)?;
+        watch(&name, &[bash, sleeper], daemon.pid(), interval, report)?;
     } else {
         report.leave_out("a loop of bash at rest", "bash is not installed");
     }
@@ -76,11 +88,11 @@ impl Drop for Other {
     }
 }
 
-fn watch(name: &str, programs: &[PathBuf], pid: u32, report: &mut Report) -> Result {
+fn watch(name: &str, programs: &[PathBuf], pid: u32, watched: Duration, report: &mut Report) -> Result {
     eprintln!("measuring: at rest, {name}");
     sleep(Duration::from_secs(1));
     let before = (switches(pid)?, children_reaped(pid)?);
-    sleep(WATCHED);
+    sleep(watched);
     let wakeups = switches(pid)? - before.0;
     let mut size = 0;
     for file in files(programs)? {
@@ -90,7 +102,7 @@ fn watch(name: &str, programs: &[PathBuf], pid: u32, report: &mut Report) -> Res
     fact("on the disk, with the libraries that it loads", format!("{} KiB", size.div_ceil(1024)));
     fact("resident (VmRSS), with its children", format!("{} kB", resident(pid)?));
     fact(
-        &format!("wake-ups in {} s (voluntary context switches, without its children's)", WATCHED.as_secs()),
+        &format!("wake-ups in {} s (voluntary context switches, without its children's)", watched.as_secs()),
         wakeups.to_string(),
     );
     if children_reaped(pid)? != before.1 {
@@ -99,7 +111,8 @@ fn watch(name: &str, programs: &[PathBuf], pid: u32, report: &mut Report) -> Res
     Ok(())
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// Where a program is.
+pub fn find(program: &str) -> Option<PathBuf> {
     let places = std::env::var_os("PATH")?;
     // Where a normal user's PATH does not look.
     let system = [PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")];

@@ -20,6 +20,8 @@ use rextfv_core::layout;
 use rextfv_core::liveness::State;
 
 use super::guest_program::{self, Daemon};
+use super::poll::{self, Poll};
+use super::rest::find;
 use crate::harness::report::Report;
 use crate::harness::{Fresh, Result, succeed};
 
@@ -41,7 +43,7 @@ fn nanoseconds() -> Result<i64> {
     Ok(now.tv_sec() * 1_000_000_000 + now.tv_nsec())
 }
 
-pub fn measure(fresh: &Fresh<'_>, rounds: usize, report: &mut Report) -> Result {
+pub fn measure(fresh: &Fresh<'_>, rounds: usize, quick: bool, report: &mut Report) -> Result {
     let what = "from an upload to the script's first instruction";
     let Some(program) = guest_program::find() else {
         report.leave_out(what, "the guest program is not built (make guest)");
@@ -99,6 +101,35 @@ pub fn measure(fresh: &Fresh<'_>, rounds: usize, report: &mut Report) -> Result 
         let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
         report.delays.push([name.into(), shown(median), shown(worst), times.len().to_string()]);
     }
+    beside_polling(fresh, &archive, quick, report)
+}
+
+/// Beside a daemon that looks now and then: an upload that comes right after a look, which is the worst
+/// case. On the average it takes half as long.
+fn beside_polling(fresh: &Fresh<'_>, archive: &Path, quick: bool, report: &mut Report) -> Result {
+    let interval = if quick { Duration::from_secs(3) } else { poll::INTERVAL };
+    let what = format!(
+        "from an upload's end to the first instruction, with a daemon of bash that looks every {} s",
+        interval.as_secs()
+    );
+    let Some(bash) = find("bash") else {
+        report.leave_out(&what, "bash is not installed");
+        return Ok(());
+    };
+    eprintln!("measuring: {what}");
+    let directory = fresh.directory()?;
+    let _daemon = Poll::start(&bash, &directory, interval)?;
+    Node::new(HostDirectory::open(&directory)?).upload(&mut File::open(archive)?, &Control::none())?;
+    let (uploaded, patience) = (nanoseconds()?, Instant::now() + 2 * interval + Duration::from_secs(10));
+    let stamp = directory.join(layout::STATUS_DIRECTORY).join(STAMP_FILE);
+    while !stamp.exists() {
+        if Instant::now() > patience {
+            return Err(format!("{what} did not start the script").into());
+        }
+        sleep(Duration::from_millis(20));
+    }
+    let shown = format!("{:.0} ms", (read_stamp(&stamp)? - uploaded) as f64 / 1e6);
+    report.delays.push([format!("{what}, right after a look"), shown.clone(), shown, "1".into()]);
     Ok(())
 }
 

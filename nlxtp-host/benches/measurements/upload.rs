@@ -25,7 +25,8 @@ pub fn upload(target: &Path, input: &Input) -> Result {
     Ok(())
 }
 
-fn tar_extract(input: &Input, into: &Path, decompressor: &str) -> Result {
+/// What tar does in a directory.
+pub fn tar_extract(input: &Input, into: &Path, decompressor: &str) -> Result {
     let mut command = Command::new("tar");
     command.args(["-I", decompressor, "-xf"]).arg(&input.archive).arg("-C").arg(into);
     succeed(&mut command)
@@ -52,6 +53,7 @@ fn to_directory(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Re
     .prepared(prepare);
     let mut comparison = Comparison::new(operation, &input.name, ours)
         .against(floor::of_upload(fresh, input)?.prepared(|| flush(fresh.work())))
+        .against(floor::of_file_system(fresh, input, &target)?.prepared(prepare))
         .against(plain)
         .against(flushed);
     if has("pigz") {
@@ -83,19 +85,9 @@ fn to_disk(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Report)
         tree.replace(fresh.directory()?);
         flush(fresh.work())
     };
-    let mcopy = || -> Result {
-        let (disk, tree) = (disk.borrow(), tree.borrow());
-        tar_extract(input, &tree, "gzip")?;
-        let mut command = Command::new("mcopy");
-        command.args(["-s", "-Q", "-i"]).arg(partition(&disk));
-        for entry in fs::read_dir(&*tree)? {
-            command.arg(entry?.path());
-        }
-        succeed(command.arg("::/"))
-    };
     let ours = Contender::new("nlXTP", || upload(&disk.borrow(), input)).prepared(prepare);
     let flushed = Contender::new("tar -xzf, mcopy -s, sync -f", || {
-        mcopy()?;
+        mcopy(input, &tree.borrow(), &disk.borrow())?;
         flush(fresh.work())
     })
     .prepared(prepare);
@@ -103,6 +95,17 @@ fn to_disk(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Report)
         .against(floor::of_upload(fresh, input)?.prepared(|| flush(fresh.work())))
         .against(flushed)
         .measure(rounds, report)
+}
+
+/// What people do with tar and mtools: unpack an archive in a directory, and copy that into a disk.
+pub fn mcopy(input: &Input, tree: &Path, disk: &Path) -> Result {
+    tar_extract(input, tree, "gzip")?;
+    let mut command = Command::new("mcopy");
+    command.args(["-s", "-Q", "-i"]).arg(partition(disk));
+    for entry in fs::read_dir(tree)? {
+        command.arg(entry?.path());
+    }
+    succeed(command.arg("::/"))
 }
 
 /// Beside libguestfs, which takes so long that once must do.

@@ -60,8 +60,9 @@ impl Bits<'_> {
     /// Holds at least 56 bits, or all that are left.
     fn refill(&mut self) {
         if let Some(bytes) = self.stream.get(self.next..).and_then(|rest| rest.first_chunk::<8>()) {
-            self.held |= u64::from_le_bytes(*bytes) << self.count;
-            self.next += (63 - self.count as usize) / 8;
+            // Never as much as would overflow; this is done for every few symbols.
+            self.held |= u64::from_le_bytes(*bytes).wrapping_shl(self.count);
+            self.next = self.next.wrapping_add((63_u32.wrapping_sub(self.count) / 8) as usize);
             self.count |= 56;
             return;
         }
@@ -74,7 +75,8 @@ impl Bits<'_> {
 
     fn pass(&mut self, count: u8) -> Option<()> {
         self.count = self.count.checked_sub(count.into())?;
-        self.held >>= count;
+        // By fewer than 64, since that many were held.
+        self.held = self.held.wrapping_shr(count.into());
         Some(())
     }
 
@@ -105,7 +107,7 @@ const SYMBOLS: usize = 288;
 const DISTANCES: usize = 32;
 
 /// What the next bits are, by their value: how many belong to the code and what follows it within
-/// the same symbol, and what the symbol is. 0 is no code.
+/// the same symbol, and what the symbol is; or [`NO_CODE`].
 struct Table {
     entries: Box<[u8; 1 << LONGEST]>,
     mask: usize,
@@ -113,7 +115,7 @@ struct Table {
 
 impl Table {
     fn new() -> Self {
-        Self { entries: Box::new([0; 1 << LONGEST]), mask: 0 }
+        Self { entries: Box::new([NO_CODE; 1 << LONGEST]), mask: 0 }
     }
 
     /// Assigns codes to symbols by the codes' lengths; `entry` says what is kept of a symbol.
@@ -131,7 +133,7 @@ impl Table {
         }
         self.mask = (1 << longest) - 1;
         let entries = &mut self.entries[..=self.mask];
-        entries.fill(0);
+        entries.fill(NO_CODE);
         for (symbol, &length) in lengths.iter().enumerate().filter(|(_, length)| **length > 0) {
             let code = next[usize::from(length)];
             next[usize::from(length)] += 1;
@@ -143,14 +145,16 @@ impl Table {
     }
 
     fn look(&self, bits: &Bits<'_>) -> u8 {
-        self.entries[bits.held as usize & self.mask]
+        self.entries[bits.held as usize & self.mask & ((1 << LONGEST) - 1)]
     }
 }
 
-/// What an entry of the table of symbols says beside a number of bits.
+/// What an entry of the table of symbols says beside a number of bits; one of a literal says nothing, and
+/// is less than all others.
 const BITS: u8 = 0x1f;
 const LENGTH: u8 = 0x40;
 const END: u8 = 0x80;
+const NO_CODE: u8 = 0xff;
 
 /// The codes of a block.
 struct Codes {
@@ -201,9 +205,10 @@ impl Codes {
         while known < symbols + distances {
             bits.refill();
             let entry = self.symbols.look(bits);
+            // Of what is no code, too, but that ends it.
             bits.pass(entry & 7)?;
             let (value, repeat) = match entry >> 3 {
-                _ if entry == 0 => return None,
+                _ if entry == NO_CODE => return None,
                 length @ ..16 => (length, 1),
                 16 => (*lengths.get(known.checked_sub(1)?)?, 3 + bits.take(2)?),
                 17 => (0, 3 + bits.take(3)?),
@@ -223,26 +228,33 @@ impl Codes {
         loop {
             bits.refill();
             let mut entry = self.symbols.look(bits);
-            // Two literals have 30 bits at most, which leaves enough for a length or the end.
-            for _ in 0..2 {
-                if entry & (LENGTH | END) != 0 || entry == 0 {
+            // Three literals have 45 bits at most; to look at the next takes no more than 15.
+            for _ in 0..3 {
+                if entry >= LENGTH {
                     break;
                 }
                 bits.pass(entry)?;
                 entry = self.symbols.look(bits);
             }
+            if entry < LENGTH {
+                continue;
+            }
+            if entry == NO_CODE {
+                return None;
+            }
+            // A length has 20 bits at most, and a distance 28.
+            if bits.count < 48 {
+                bits.refill();
+            }
             bits.pass(entry & BITS)?;
             if entry & END != 0 {
                 return Some(());
             }
-            if entry & LENGTH != 0 {
-                bits.refill();
-                entry = self.distances.look(bits);
-                bits.pass(entry)?;
-            }
-            if entry == 0 {
+            let distance = self.distances.look(bits);
+            if distance == NO_CODE {
                 return None;
             }
+            bits.pass(distance)?;
         }
     }
 }

@@ -15,7 +15,7 @@ use tar::{EntryType, Header};
 
 use super::encoder::Encoder;
 use super::source::CHUNK;
-use super::tar_header::BLOCK;
+use super::tar_header::{BLOCK, checksum};
 use crate::control::{Control, Progress};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -220,7 +220,7 @@ impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
         }
         self.long_name(EntryType::GNULongName, &spelt)?;
         fill(&mut header.as_old_mut().name, &spelt);
-        header.set_cksum();
+        seal(&mut header);
         self.encoder.write(header.as_bytes())
     }
 
@@ -232,7 +232,7 @@ impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
         let length = name.len() as u64 + 1;
         let mut header = new_header(kind, length);
         fill(&mut header.as_old_mut().name, b"././@LongLink");
-        header.set_cksum();
+        seal(&mut header);
         self.encoder.write(header.as_bytes())?;
         self.encoder.write(name)?;
         self.encoder.write(&[0])?;
@@ -248,7 +248,8 @@ impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
     fn content(&mut self, size: u64, content: &mut dyn Content<Error = Error>) -> Result<Option<ContentProblem>> {
         let mut left = size;
         while left > 0 {
-            let most = left.min(CHUNK as u64) as usize;
+            // A byte more, so that what is longer shows at once.
+            let most = left.saturating_add(1).min(CHUNK as u64) as usize;
             let read = match content.read(&mut self.chunk[..most]) {
                 Ok(0) => return self.zeros(left).map(|()| Some(ContentProblem::Shorter)),
                 Ok(read) => read,
@@ -257,8 +258,12 @@ impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
                 }
                 Err(error) => return Err(error),
             };
-            self.encoder.write(&self.chunk[..read])?;
-            self.advance(read)?;
+            let promised = left.min(read as u64) as usize;
+            self.encoder.write(&self.chunk[..promised])?;
+            self.advance(promised)?;
+            if promised < read {
+                return Ok(Some(ContentProblem::Longer));
+            }
             left -= read as u64;
         }
         match content.read(&mut self.chunk[..1]) {
@@ -362,6 +367,12 @@ fn set_modified(header: &mut Header, modified: i64) {
             field[4..].copy_from_slice(&modified.to_be_bytes());
         }
     }
+}
+
+/// Puts the checksum into a header that is complete otherwise.
+fn seal(header: &mut Header) {
+    let digits = format!("{:07o}\0", checksum(header.as_bytes()));
+    header.as_old_mut().cksum.copy_from_slice(digits.as_bytes());
 }
 
 /// Puts as much of a name into a field as fits before a NUL.

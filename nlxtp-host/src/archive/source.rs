@@ -100,8 +100,8 @@ pub(super) struct Unpacked<'a, R> {
 
 enum Layer<B> {
     Plain(B),
-    // Boxed for its size.
-    Gzip(Box<GzipMembers<B>>),
+    // Boxed for its size. Unpacked in large pieces: at the end of each it goes slowly.
+    Gzip(BufReader<Box<GzipMembers<B>>>),
     Zstd(zstd::Decoder<'static, B>),
 }
 
@@ -110,7 +110,7 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
     pub(super) fn new(source: Source<'a, R>, format: Format, budget: Budget, passes: Passes) -> Result<Self> {
         let buffered = BufReader::with_capacity(CHUNK, source);
         let layer = match format {
-            Format::TarGz => Layer::Gzip(Box::new(GzipMembers::new(buffered))),
+            Format::TarGz => Layer::Gzip(BufReader::with_capacity(CHUNK, Box::new(GzipMembers::new(buffered)))),
             Format::TarZst => Layer::Zstd(
                 zstd::Decoder::with_buffer(buffered).map_err(|error| Error::io("begin to unpack zstd", error))?,
             ),
@@ -182,7 +182,7 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
     fn buffered(&self) -> Option<&BufReader<Source<'a, R>>> {
         match &self.layer {
             Layer::Plain(inner) => Some(inner),
-            Layer::Gzip(inner) => inner.get_ref(),
+            Layer::Gzip(inner) => inner.get_ref().get_ref(),
             Layer::Zstd(inner) => Some(inner.get_ref()),
         }
     }

@@ -98,9 +98,11 @@ impl<'a, R: Read + Seek> TarMembers<'a, R> {
 
     /// Reads over what is left of the current member.
     fn skip_rest(&mut self) -> Result<()> {
-        let mut chunk = [0; 8 << 10];
-        while self.read(&mut chunk)? > 0 {}
-        Ok(())
+        if self.content_left > 0 {
+            let mut chunk = [0; 8 << 10];
+            while self.read(&mut chunk)? > 0 {}
+        }
+        self.skip_padding()
     }
 
     /// After the content comes padding up to the next block.

@@ -7,6 +7,7 @@ use super::error::FatError;
 use super::geometry::{FatType, Geometry, MAX_FAT12_CLUSTERS, MAX_FAT16_CLUSTERS, MAX_FAT32_CLUSTERS, MEDIA};
 use super::names::NO_LABEL;
 use super::storage::ReadAt;
+use super::writer::UNFINISHED;
 
 /// Bytes of a boot sector that mean something, whatever the sector size.
 pub(super) const BOOT_SECTOR_LEN: usize = 512;
@@ -16,13 +17,16 @@ impl Geometry {
     /// Reads and checks the boot sector at `offset`.
     ///
     /// # Errors
-    /// [`FatError::NotFat`] with what is wrong; [`FatError::Io`].
+    /// [`FatError::NotFat`] with what is wrong; [`FatError::Unfinished`]; [`FatError::Io`].
     pub(super) fn read(storage: &(impl ReadAt + ?Sized), offset: u64, len: u64) -> Result<Self, FatError> {
         if len < BOOT_SECTOR_LEN as u64 {
             return Err(FatError::not_fat("it is shorter than a boot sector"));
         }
         let mut sector = [0; BOOT_SECTOR_LEN];
         storage.read_exact_at(&mut sector, offset)?;
+        if sector.starts_with(UNFINISHED) {
+            return Err(FatError::Unfinished);
+        }
         Self::decode(&sector, len).map_err(FatError::not_fat)
     }
 

@@ -18,6 +18,10 @@ pub enum FatError {
         /// What speaks against it.
         reason: String,
     },
+    /// An upload in place was cut off there, or is under way; see
+    /// [`UNFINISHED`](super::UNFINISHED).
+    #[error("the file system is being written, or that was cut off")]
+    Unfinished,
     /// The file system contradicts itself, because it is damaged, forged, or
     /// being written at this moment.
     #[error("the FAT file system contradicts itself: {damage} ({place})")]

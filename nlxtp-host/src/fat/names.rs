@@ -83,7 +83,15 @@ pub(super) fn check_new(name: &str) -> Result<(), NameProblem> {
 /// The form in which two names are equal if a guest may take them for one:
 /// simple upper case, character by character, as Windows has it.
 pub(super) fn fold(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_uppercase();
+    }
     name.chars().map(upper).collect()
+}
+
+/// Whether two names are equal in that form.
+pub(super) fn are_one(name: &str, other: &str) -> bool {
+    name.chars().map(upper).eq(other.chars().map(upper))
 }
 
 fn upper(c: char) -> char {

@@ -34,7 +34,7 @@ pub(super) struct Table {
     /// Bytes that hold entries of clusters.
     len: u64,
     cluster_count: u32,
-    /// Block `n` is kept in place `n % BLOCKS`.
+    /// Block `n` is kept in place `n % BLOCKS`; there are no places before the first.
     cache: Mutex<Vec<Option<Block>>>,
 }
 
@@ -51,14 +51,14 @@ impl Table {
             offset: volume_offset.saturating_add(geometry.fat_offset(geometry.active_fat)),
             len: geometry.fat_type.table_len(geometry.cluster_count),
             cluster_count: geometry.cluster_count,
-            cache: Mutex::new((0..BLOCKS).map(|_| None).collect()),
+            cache: Mutex::default(),
         }
     }
 
     /// Drops what was read of the table.
     pub fn forget(&self) {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.fill_with(|| None);
+        cache.clear();
     }
 
     /// Whether there is a cluster of this number.
@@ -97,13 +97,16 @@ impl Table {
     fn bytes_from<'c>(
         &self,
         storage: &(impl ReadAt + ?Sized),
-        cache: &'c mut [Option<Block>],
+        cache: &'c mut Vec<Option<Block>>,
         at: u64,
     ) -> Result<&'c [u8], FatError> {
         let number = at / BLOCK_LEN as u64;
         let within = usize::try_from(at % BLOCK_LEN as u64).unwrap_or_default();
         let place = usize::try_from(number % BLOCKS as u64).unwrap_or_default();
         let outside = || FatError::not_fat("the allocation table ends early");
+        if cache.is_empty() {
+            cache.resize_with(BLOCKS, || None);
+        }
         let kept = cache.get_mut(place).ok_or_else(outside)?;
         if kept.as_ref().is_none_or(|block| block.number != number) {
             let start = number * BLOCK_LEN as u64;
@@ -213,13 +216,7 @@ mod tests {
     use super::*;
 
     fn table(fat_type: FatType, cluster_count: u32) -> Table {
-        Table {
-            fat_type,
-            offset: 0,
-            len: fat_type.table_len(cluster_count),
-            cluster_count,
-            cache: Mutex::new((0..BLOCKS).map(|_| None).collect()),
-        }
+        Table { fat_type, offset: 0, len: fat_type.table_len(cluster_count), cluster_count, cache: Mutex::default() }
     }
 
     fn fat16(entries: &[u16]) -> Vec<u8> {

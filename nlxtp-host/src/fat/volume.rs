@@ -1,6 +1,7 @@
 //! A FAT file system, opened for reading.
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::directory::{self, DirListing, Directory, Entry, Start};
 use super::error::{Damage, FatError};
@@ -16,6 +17,11 @@ use super::walk::Walk;
 /// Bytes of a directory that are read at first: most directories are small. Twice as many follow each
 /// time.
 const FIRST_PIECE_LEN: usize = 512;
+
+/// Directories that lookups remember, and entries in one of them at most: a root directory and one in it
+/// are what all lookups of a status query go through.
+const REMEMBERED: usize = 2;
+const MOST_ENTRIES_REMEMBERED: usize = 1024;
 
 /// Bounds on what reading a hostile volume may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +50,9 @@ impl Default for ReadLimits {
 ///
 /// Every byte of it is taken for hostile: whatever the disk says, an operation
 /// ends after a bounded amount of work with a result or an error. The content
-/// may change at any time. Parts of the allocation table are cached; to see
-/// what changed since, open the volume again, or use [`Walk::again`].
+/// may change at any time. Parts of the allocation table, and the directories
+/// that lookups went through, are cached; to see what changed since, open the
+/// volume again, or use [`Walk::again`].
 #[derive(Debug)]
 pub struct FatVolume<S> {
     pub(super) storage: S,
@@ -53,6 +60,8 @@ pub struct FatVolume<S> {
     pub(super) geometry: Geometry,
     pub(super) table: Table,
     limits: ReadLimits,
+    /// The latest last.
+    remembered: Mutex<Vec<(Directory, Arc<Vec<Entry>>)>>,
 }
 
 impl<S: ReadAt> FatVolume<S> {
@@ -61,7 +70,8 @@ impl<S: ReadAt> FatVolume<S> {
     ///
     /// # Errors
     /// [`FatError::NotFat`] if the boot sector describes no possible file
-    /// system, or one that is larger than the extent; [`FatError::Io`].
+    /// system, or one that is larger than the extent; [`FatError::Unfinished`];
+    /// [`FatError::Io`].
     pub fn open(storage: S, extent: Extent, limits: ReadLimits) -> Result<Self, FatError> {
         let end = extent.offset.checked_add(extent.len);
         if end.is_none_or(|end| end > i64::MAX.unsigned_abs()) {
@@ -69,7 +79,7 @@ impl<S: ReadAt> FatVolume<S> {
         }
         let geometry = Geometry::read(&storage, extent.offset, extent.len)?;
         let table = Table::new(&geometry, extent.offset);
-        Ok(Self { storage, offset: extent.offset, geometry, table, limits })
+        Ok(Self { storage, offset: extent.offset, geometry, table, limits, remembered: Mutex::default() })
     }
 
     /// What holds the file system.
@@ -90,9 +100,10 @@ impl<S: ReadAt> FatVolume<S> {
         &self.limits
     }
 
-    /// Drops what is kept of the allocation table, so that changes since are seen.
+    /// Drops what is kept of the allocation table and directories, so that changes since are seen.
     pub(super) fn forget(&self) {
         self.table.forget();
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The volume label: the root directory's, else the boot sector's.
@@ -227,8 +238,8 @@ impl<S: ReadAt> FatVolume<S> {
         let mut directory = self.root();
         let mut components = path.split('/').filter(|name| !name.is_empty()).peekable();
         while let Some(name) = components.next() {
-            let listing = self.read_dir(directory)?;
-            let entry = find(listing.entries, name).ok_or_else(|| FatError::NotFound { path: names::escape(path) })?;
+            let entries = self.entries(directory)?;
+            let entry = find(&entries, name).ok_or_else(|| FatError::NotFound { path: names::escape(path) })?;
             if components.peek().is_none() {
                 return Ok(entry);
             }
@@ -236,6 +247,22 @@ impl<S: ReadAt> FatVolume<S> {
         }
         // The root directory has no entry.
         Err(FatError::NotFound { path: names::escape(path) })
+    }
+
+    /// The entries of a directory, for a lookup.
+    fn entries(&self, directory: Directory) -> Result<Arc<Vec<Entry>>, FatError> {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, entries)) = remembered.iter().find(|(known, _)| *known == directory) {
+            return Ok(Arc::clone(entries));
+        }
+        let entries = Arc::new(self.read_dir(directory)?.entries);
+        if entries.len() <= MOST_ENTRIES_REMEMBERED {
+            if remembered.len() == REMEMBERED {
+                remembered.remove(0);
+            }
+            remembered.push((directory, Arc::clone(&entries)));
+        }
+        Ok(entries)
     }
 
     /// As [`FatVolume::lookup`], for a directory; the root's path is empty.
@@ -299,21 +326,20 @@ impl<S: ReadAt> FatVolume<S> {
 }
 
 /// The best match for a name.
-fn find(entries: Vec<Entry>, name: &str) -> Option<Entry> {
-    let wanted = names::fold(name);
+fn find(entries: &[Entry], name: &str) -> Option<Entry> {
     let rank = |entry: &Entry| {
         if entry.name == name {
             Some(0)
-        } else if names::fold(&entry.name) == wanted {
+        } else if names::are_one(&entry.name, name) {
             Some(1)
-        } else if names::fold(&entry.short_name) == wanted {
+        } else if names::are_one(&entry.short_name, name) {
             Some(2)
         } else {
             None
         }
     };
-    let ranked = entries.into_iter().filter_map(|e| Some((rank(&e)?, e)));
-    ranked.min_by_key(|(rank, _)| *rank).map(|(_, entry)| entry)
+    let ranked = entries.iter().filter_map(|entry| Some((rank(entry)?, entry)));
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, entry)| entry.clone())
 }
 
 impl From<FatError> for io::Error {

@@ -204,10 +204,12 @@ impl Directory {
         Ok(names)
     }
 
-    /// Makes a new file in this directory, for writing.
-    pub fn create_file(&self, name: &[u8]) -> io::Result<File> {
+    /// Makes a new file in this directory, for writing, with the bits of this mode that the process's own
+    /// mask leaves.
+    pub fn create_file(&self, name: &[u8], mode: u32) -> io::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        Ok(fcntl::openat(&self.0, OsStr::from_bytes(name), flags, Mode::from_bits_truncate(0o600))?.into())
+        let mode = Mode::from_bits_truncate(mode & 0o777);
+        Ok(fcntl::openat(&self.0, OsStr::from_bytes(name), flags, mode)?.into())
     }
 
     /// Makes a new directory in this one.
@@ -367,9 +369,30 @@ fn resolve_stepwise(directory: BorrowedFd<'_>, path: &[u8], flags: OFlag) -> io:
     here.ok_or_else(|| Errno::EINVAL.into())
 }
 
+/// The directory of this process's descriptors, and the process: to get there from `/` takes as long as all
+/// else that it takes to open a file anew. A child that was forked has others, and finds them by the path.
+static DESCRIPTORS: LazyLock<Option<(u32, OwnedFd)>> = LazyLock::new(|| {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Some((std::process::id(), fcntl::open("/proc/self/fd", flags, Mode::empty()).ok()?))
+});
+
 /// Opens the file that a handle names, for real. The handle pins it, so it is still what it was.
 fn reopen(named: &OwnedFd, flags: OFlag) -> io::Result<OwnedFd> {
-    match fcntl::open(magic_link(named).as_str(), flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY, Mode::empty()) {
+    let own = DESCRIPTORS.as_ref().filter(|(process, _)| *process == std::process::id());
+    reopen_in(own.map(|(_, descriptors)| descriptors), named, flags)
+}
+
+fn reopen_in(descriptors: Option<&OwnedFd>, named: &OwnedFd, flags: OFlag) -> io::Result<OwnedFd> {
+    let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    if let Some(descriptors) = descriptors {
+        let name = named.as_raw_fd().to_string();
+        match fcntl::openat(descriptors, name.as_str(), flags, Mode::empty()) {
+            // Somebody has closed all that this process had open.
+            Err(Errno::ENOENT | Errno::EBADF | Errno::ENOTDIR) => {}
+            other => return Ok(other?),
+        }
+    }
+    match fcntl::open(magic_link(named).as_str(), flags, Mode::empty()) {
         // The link itself is always there; this must not look as if the file had vanished.
         Err(Errno::ENOENT) => Err(no_proc()),
         other => Ok(other?),
@@ -425,7 +448,11 @@ pub(crate) fn set_attributes(fd: BorrowedFd<'_>, attributes: Attributes, owner: 
     if let Some((user, group)) = owner {
         unistd::fchown(fd, Some(user), Some(group))?;
     }
-    stat::fchmod(fd, Mode::from_bits_truncate(attributes.mode & 0o777))?;
+    let mode = attributes.mode & 0o777;
+    // To look is cheaper than to change, and most files were made with their mode.
+    if stat::fstat(fd)?.st_mode & 0o7777 != mode {
+        stat::fchmod(fd, Mode::from_bits_truncate(mode))?;
+    }
     let time = TimeSpec::new(attributes.modified, 0);
     Ok(stat::futimens(fd, &time, &time)?)
 }

@@ -219,10 +219,6 @@ pub(super) fn open_disk(path: &Path, access: Access) -> Result<File> {
 /// Opens the FAT file system of a disk.
 pub(super) fn open_volume<S: ReadAt>(disk: S, limits: ReadLimits) -> Result<FatVolume<S>> {
     let extent = locate(&disk)?;
-    if is_unfinished(&disk, extent) {
-        return Err(Error::new(ErrorKind::Unfinished, "an upload to this disk was cut off, or is under way")
-            .with_hint("upload again"));
-    }
     Ok(FatVolume::open(disk, extent, limits)?)
 }
 
@@ -268,6 +264,10 @@ impl From<FatError> for Error {
         let may_retry = error.may_retry();
         match error {
             FatError::Io(error) => Self::io("read or write the disk", error),
+            FatError::Unfinished => {
+                Self::new(ErrorKind::Unfinished, "an upload to this disk was cut off, or is under way")
+                    .with_hint("upload again")
+            }
             FatError::TooSmall { needed, available } => Self::new(
                 ErrorKind::TooSmall,
                 format!("the content needs {needed} bytes on the disk, and it has {available}"),

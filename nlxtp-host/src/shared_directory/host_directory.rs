@@ -111,7 +111,7 @@ impl SharedDirectory for HostDirectory {
     fn view(&self) -> Result<Box<dyn View<Error = Error> + '_>> {
         // Another thread that looks just now has it; this one goes without.
         let kept = self.kept.try_lock().ok().filter(|kept| kept.is_some());
-        let mut view = HostView { directory: self, root: None, kept };
+        let mut view = HostView { directory: self, root: None, opened: Vec::new(), kept };
         let kept = view.kept.as_mut().and_then(|kept| kept.as_mut());
         if !kept.is_some_and(|kept| kept.refresh(&self.path)) {
             staging::recover_if_idle(view.root()?);
@@ -157,8 +157,13 @@ struct HostView<'a> {
     directory: &'a HostDirectory,
     /// Opened when it is needed.
     root: Option<Directory>,
+    /// The first files that were read from: of a long record, the rest is read later than its beginning.
+    opened: Vec<(EntryPath, File)>,
     kept: Option<MutexGuard<'a, Option<KeptFiles>>>,
 }
+
+/// Files that a view holds open at most: those that a status query reads.
+const MOST_OPENED: usize = 3;
 
 /// What a failure means for the entry at which it happened.
 enum EntryFailure {
@@ -290,11 +295,16 @@ impl View for HostView<'_> {
         if let Some(file) = kept.and_then(|kept| kept.get(path.as_bytes())) {
             return read_full(file, path, offset, buffer).map(Some);
         }
+        if let Some((_, file)) = self.opened.iter().find(|(opened, _)| opened == path) {
+            return read_full(file, path, offset, buffer).map(Some);
+        }
         let Some(Found::File(file, status)) = self.find(path)? else { return Ok(None) };
         let length = read_full(&file, path, offset, buffer)?;
         let kept = self.kept.as_mut().and_then(|kept| kept.as_mut());
         if let (Some(kept), Some(root)) = (kept, &self.root) {
             kept.put(root, path.as_bytes(), file, &status);
+        } else if self.opened.len() < MOST_OPENED {
+            self.opened.push((path.clone(), file));
         }
         Ok(Some(length))
     }
@@ -340,7 +350,7 @@ impl View for HostView<'_> {
                 }
                 Found::File(file, status) => {
                     let entry = entry(path, EntryKind::File, file_size(&status), &status);
-                    visitor.file(&entry, &mut FileContent { file, opened: status, path: &entry.path })?;
+                    visitor.file(&entry, &mut FileContent::new(file, status, &entry.path))?;
                 }
                 Found::Directory(directory, status) => {
                     let too_deep = levels.len() >= limits.depth || path.as_bytes().len() > limits.path_bytes;
@@ -384,19 +394,35 @@ struct FileContent<'a> {
     file: File,
     /// What it was when it was opened.
     opened: FileStat,
+    read: u64,
+    /// The kernel has shown its end.
+    ended: bool,
     path: &'a EntryPath,
+}
+
+impl<'a> FileContent<'a> {
+    fn new(file: File, opened: FileStat, path: &'a EntryPath) -> Self {
+        Self { file, opened, read: 0, ended: false, path }
+    }
 }
 
 impl Content for FileContent<'_> {
     type Error = Error;
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        loop {
+        if self.ended {
+            return Ok(0);
+        }
+        let read = loop {
             match self.file.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other.map_err(|error| read_error(self.path, error)),
+                other => break other.map_err(|error| read_error(self.path, error))?,
             }
-        }
+        };
+        self.read += read as u64;
+        // There may be less for other reasons, before what was its end.
+        self.ended = read < buffer.len() && self.read >= file_size(&self.opened);
+        Ok(read)
     }
 
     fn was_changed(&self) -> bool {

@@ -147,9 +147,10 @@ impl Staging {
         }
     }
 
-    fn create_file(&mut self, path: &EntryPath) -> Result<File> {
+    /// Makes a file, which others cannot get at before all of the new content is there, whatever its mode.
+    fn create_file(&mut self, path: &EntryPath, attributes: Attributes) -> Result<File> {
         let (parent, name) = self.parent(path)?;
-        parent.create_file(name).map_err(|error| writing(path, error))
+        parent.create_file(name, attributes.mode).map_err(|error| writing(path, error))
     }
 
     fn finish_file(&self, file: &File, path: &EntryPath, attributes: Attributes) -> Result<()> {
@@ -170,7 +171,7 @@ impl Staging {
     }
 
     fn write_run_id(&mut self, run: RunId) -> io::Result<()> {
-        let mut file = self.new.create_file(layout::RUN_ID.as_bytes())?;
+        let mut file = self.new.create_file(layout::RUN_ID.as_bytes(), 0o644)?;
         file.write_all(format!("{run}\n").as_bytes())?;
         let attributes = Attributes { mode: 0o644, modified: now() };
         set_attributes(file.as_fd(), attributes, self.owner)
@@ -381,7 +382,7 @@ impl Replacement for Staging {
         content: &mut dyn Content<Error = Error>,
     ) -> Result<()> {
         self.take_room(size)?;
-        let mut file = self.create_file(path)?;
+        let mut file = self.create_file(path, attributes)?;
         let mut written = 0;
         let mut flush = EarlyFlush::default();
         loop {
@@ -416,7 +417,7 @@ impl Replacement for Staging {
             );
         };
         self.take_room(u64::try_from(status.st_size).unwrap_or(0))?;
-        let mut file = self.create_file(path)?;
+        let mut file = self.create_file(path, attributes)?;
         let mut copied = 0;
         loop {
             watch()?;

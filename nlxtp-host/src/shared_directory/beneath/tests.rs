@@ -53,6 +53,22 @@ fn a_fifo_neither_blocks_nor_is_read() {
 }
 
 #[test]
+fn a_file_is_opened_anew_whatever_has_become_of_the_known_way() {
+    let scratch = tempfile::tempdir().unwrap();
+    std::fs::write(scratch.path().join("file"), "content").unwrap();
+    let directory = Directory::open(scratch.path()).unwrap();
+    let named = directory.name(b"file").unwrap().0;
+    std::fs::remove_file(scratch.path().join("file")).unwrap();
+    std::fs::write(scratch.path().join("file"), "another").unwrap();
+    let elsewhere = Directory::open(scratch.path()).unwrap().0;
+    let (_, known) = DESCRIPTORS.as_ref().unwrap();
+    for descriptors in [Some(known), Some(&elsewhere), None] {
+        let file: File = reopen_in(descriptors, &named, OFlag::O_RDONLY).unwrap().into();
+        assert_eq!(io::read_to_string(file).unwrap(), "content");
+    }
+}
+
+#[test]
 fn links_are_read_and_not_followed() {
     let scratch = tempfile::tempdir().unwrap();
     symlink("/etc/passwd", scratch.path().join("link")).unwrap();
@@ -72,7 +88,7 @@ fn a_tree_is_removed_however_deep_and_nothing_else_is() {
         deepest.create_directory(b"d", 0o700).unwrap();
         deepest = deepest.directory(b"d").unwrap();
     }
-    deepest.create_file(b"deep").unwrap();
+    deepest.create_file(b"deep", 0o600).unwrap();
     symlink("../../outside", scratch.path().join("root/tree/link")).unwrap();
     let directory = Directory::open(&scratch.path().join("root")).unwrap();
     directory.remove_tree(b"tree", &mut Patience::of_an_upload()).unwrap();
@@ -155,7 +171,7 @@ fn a_link_that_is_swapped_in_at_any_moment_leads_nowhere() {
                     assert_eq!(io::read_to_string(file).unwrap(), "inside");
                 }
                 if let Ok(inner) = directory.directory(b"d/inner") {
-                    inner.create_file(b"new").unwrap();
+                    inner.create_file(b"new", 0o600).unwrap();
                     inner.remove_file(b"new").unwrap();
                 }
                 let _ = directory.remove_tree(b"d/inner/nothing", &mut Patience::of_a_view());
