@@ -79,6 +79,7 @@ python-docs: python-package
 e2e: build python-package
 	scripts/setup.sh test
 	scripts/debian.sh $(NLXTP_GUEST)
+	$(MAKE) --no-print-directory deb-c
 	scripts/guest-boot.sh
 	scripts/guest-root.sh
 	scripts/guest-root.sh bookworm amd64

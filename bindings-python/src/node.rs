@@ -48,6 +48,24 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// The same error about the shared directory, where that is at fault and the error does not name
+    /// anything.
+    fn named(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::GuestOn
+            | ErrorKind::InUse
+            | ErrorKind::TooSmall
+            | ErrorKind::NotFound
+            | ErrorKind::NotATarget
+            | ErrorKind::Damaged
+            | ErrorKind::Unfinished
+            | ErrorKind::Changing
+            | ErrorKind::ReadOnly
+            | ErrorKind::NoSpace => error.with_path(&self.target.path),
+            _ => error,
+        }
+    }
+
     /// A node with what is remembered of it.
     pub fn assemble(&self, memory: Option<Memory>) -> Result<node::Node> {
         let mut node = node::Node::from_boxed(self.target.open(self.limits)?)
@@ -127,7 +145,7 @@ impl Node {
         let current = self.current(py, operation)?;
         let (answer, memory) = run(py, operation, asked, |control, _| {
             let mut node = current.take(control)?;
-            let answer = question(&mut node)?;
+            let answer = question(&mut node).map_err(|error| self.parts.named(error))?;
             Ok((answer, node.memory().cloned()))
         })?;
         *brief(&self.memory) = memory;
@@ -214,7 +232,8 @@ impl Node {
             loop {
                 let (look, memory) = {
                     let mut node = current.take(control)?;
-                    (wait.look(&mut node)?, node.memory().cloned())
+                    let look = wait.look(&mut node).map_err(|error| self.parts.named(error))?;
+                    (look, node.memory().cloned())
                 };
                 if let Some(callback) = on_change.as_ref().filter(|_| look.changed) {
                     raised.call(|py| callback.call1(py, (Status(look.report.clone()),)).map(drop))?;
@@ -243,7 +262,7 @@ impl Node {
             control.check()?;
             let mut node = self.parts.assemble(None)?;
             let mut archive = archive.open(&self.parts.limits, control)?;
-            node.upload(&mut *archive, control)
+            node.upload(&mut *archive, control).map_err(|error| self.parts.named(error))
         })?;
         // What is remembered by now is of the run before, which the next query sees by itself.
         Ok(serde_json::to_string(&report).unwrap_or_default())

@@ -139,6 +139,7 @@ def test_a_disk_is_not_touched_while_its_guest_is_on(target: Target) -> None:
     with pytest.raises(nlxtp.GuestOnError) as on:
         node.upload(Forbidden(EXAMPLE))
     assert "shut the guest down" in (on.value.hint or "") and on.value.operation == "upload"
+    assert on.value.path == target.path
     assert node.status().state == "not-started"
 
 
@@ -284,6 +285,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_changed(tmp_path: Path) -> 
         node.upload(archive({"big": os.urandom(5 << 20)}))
     assert isinstance(small.value, OSError) and small.value.errno == 28
     assert "DiskImage.create(size=" in (small.value.hint or "")
+    assert small.value.path == small.value.filename == str(tmp_path / "disk")
     assert node.status().run_id == run
 
 
@@ -435,7 +437,7 @@ def test_who_writes_holds_back_other_uploads_alone(make_target: MakeTarget) -> N
             seen.append(node.status().state)
             with pytest.raises(nlxtp.InUseError) as held:
                 nlxtp.Node(target).upload(EXAMPLE)
-            seen.append(held.value.may_retry)
+            seen.append(held.value.may_retry and held.value.path == target.path)
 
     node.upload(archive({**SCRIPT, "big": os.urandom(3 << 20)}), progress=told)
     assert seen == ["not-started", True]

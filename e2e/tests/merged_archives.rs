@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nlxtp_e2e::Container;
@@ -58,6 +58,16 @@ fn see_it_through(target: &Target, shared: &Path) -> Value {
     status
 }
 
+/// A guest that ends with its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 const STOPPED: &str = "1-first: exit 0: waiting\n2-second: exit 3: no luck\n3-third: not run\n";
 const GONE_ON: &str = "1-first: exit 0: waiting\n2-second: exit 3: no luck\n3-third: exit 0: 0.3\n";
 
@@ -94,11 +104,10 @@ fn a_merged_archive_needs_nothing_of_the_monitor() {
         fs::create_dir(&shared).expect("a shared directory");
         let mut guest = bound_to_this_thread(&tool(shell[0]));
         guest.args(&shell[1..]).arg(guest_file("shell-guest.sh")).arg(&shared).stdin(Stdio::null());
-        let mut guest = guest.spawn().expect("the shell guest");
+        let _guest = Ended(guest.spawn().expect("the shell guest"));
         let target = Target::new(&shared);
         target.upload(&merged(&folder, "go-on"), &[]);
         let status = see_it_through(&target, &shared);
         assert_eq!((&status["exit_code"], &status["custom"]), (&3.into(), &GONE_ON.into()), "{status}");
-        guest.kill().and_then(|()| guest.wait()).expect("the end of the shell guest");
     }
 }

@@ -57,7 +57,7 @@ pub fn set(
 }
 
 /// Writes a file under another name and renames it.
-fn replace(status: &Directory, name: &str, content: &[u8]) -> io::Result<()> {
+pub fn replace(status: &Directory, name: &str, content: &[u8]) -> io::Result<()> {
     let temporary = format!("{name}.new.{}", std::process::id());
     let write = || -> io::Result<()> {
         status.remove_file(&temporary)?;

@@ -16,7 +16,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, fsync, syncfs, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, syncfs, unlinkat};
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 /// `O_NONBLOCK`, so that a FIFO of a status file's name blocks nobody.
@@ -40,8 +40,8 @@ impl Directory {
     ///
     /// # Errors
     /// The system's.
-    pub fn open_beneath(&self, name: &str) -> io::Result<Self> {
-        Ok(Self(openat(&self.0, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty())?))
+    pub fn open_beneath(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        Ok(Self(openat(&self.0, name.as_ref(), DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty())?))
     }
 
     /// Makes a directory; who makes it first is told so by success.
@@ -93,8 +93,8 @@ impl Directory {
     ///
     /// # Errors
     /// The system's.
-    pub fn look(&self, name: &str) -> io::Result<Option<FileStat>> {
-        match fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+    pub fn look(&self, name: impl AsRef<OsStr>) -> io::Result<Option<FileStat>> {
+        match fstatat(&self.0, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::ENOENT) => Ok(None),
             Err(error) => Err(error.into()),
@@ -130,8 +130,8 @@ impl Directory {
     ///
     /// # Errors
     /// The system's.
-    pub fn remove_file(&self, name: &str) -> io::Result<()> {
-        match unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir) {
+    pub fn remove_file(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        match unlinkat(&self.0, name.as_ref(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -141,8 +141,8 @@ impl Directory {
     ///
     /// # Errors
     /// The system's.
-    pub fn remove_directory(&self, name: &str) -> io::Result<()> {
-        Ok(unlinkat(&self.0, name, UnlinkatFlags::RemoveDir)?)
+    pub fn remove_directory(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        Ok(unlinkat(&self.0, name.as_ref(), UnlinkatFlags::RemoveDir)?)
     }
 
     /// Renames a file within the directory, over another if there is one.
@@ -151,6 +151,14 @@ impl Directory {
     /// The system's.
     pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         Ok(renameat(&self.0, from, &self.0, to)?)
+    }
+
+    /// Gives the directory to a user; what is in it stays as it is.
+    ///
+    /// # Errors
+    /// The system's: file systems such as FAT know no owners.
+    pub fn give_to(&self, user: Uid, group: Gid) -> io::Result<()> {
+        Ok(fchown(&self.0, Some(user), Some(group))?)
     }
 
     /// The directory's own attributes.
@@ -190,6 +198,11 @@ impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Whether attributes are a directory's.
+pub fn is_directory(stat: &FileStat) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR
 }
 
 fn is_regular(stat: &FileStat) -> bool {

@@ -12,25 +12,31 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, fchdir};
+use rextfv_core::layout;
 use rextfv_core::status::{Ending, RunState, Truncated};
 
 use crate::boot;
 use crate::claim::{Claim, Claiming, claim};
 use crate::config::{Config, Noticing};
 use crate::custom::{self, Custom};
-use crate::directory::Directory;
+use crate::directory::{Directory, base_name};
 use crate::drain;
 use crate::error::{Doing, Error, note, survive};
 use crate::output::Outputs;
+use crate::request::Request;
 use crate::script::{NotStarted, Script};
 use crate::signals::{self, Signals};
 use crate::status_writer::{Snapshot, StatusWriter};
 use crate::sys;
+use crate::tidy;
 use crate::tomato_files::{self, TomatoFiles};
 
 /// Shortest time between two records: a script that sets its status in a tight loop wears no disk
 /// out.
 const SHORTEST_GAP: Duration = Duration::from_millis(50);
+
+/// The exit code of a shell that cannot start something.
+const CANNOT_START: u8 = 126;
 
 /// How often the last record is tried.
 const LAST_RECORD_TRIES: usize = 3;
@@ -60,7 +66,17 @@ pub fn run(config: &Config, background: bool) -> Result<(), Error> {
         sys::continue_in_child().doing(|| "go on in the background")?;
         survive(leave_terminal().doing(|| "leave the terminal"));
     }
-    let outputs = Outputs::create(&claim.status, config.output_limit, config.tomato_status);
+    let asked = Request::read(&claim.shared);
+    let (request, refused) = match asked {
+        Ok(request) => (request, None),
+        Err(why) => (Request::default(), Some(why)),
+    };
+    let config = &request.limit(config);
+    let outputs = Outputs::create(&claim.status, request.output_limits(config), config.tomato_status);
+    if let Some(user) = &request.user {
+        // It is the only place of ours where the script is to write. FAT knows no owners.
+        survive(claim.status.give_to(user.uid, user.gid).doing(|| "give exec_status to the user of the run"));
+    }
     let watch = match config.noticing {
         Noticing::Auto => survive(custom::Watch::on_working_directory().doing(|| "watch exec_status")),
         Noticing::Poll => None,
@@ -68,6 +84,7 @@ pub fn run(config: &Config, background: bool) -> Result<(), Error> {
     let now = Instant::now();
     let mut run = Run {
         config,
+        request: &request,
         claim,
         signals,
         writer,
@@ -87,8 +104,12 @@ pub fn run(config: &Config, background: bool) -> Result<(), Error> {
         run.end(RunState::Interrupted, None);
         return Ok(());
     }
-    let script = Script { shared: &config.dir, name: &run.claim.script, run: run.claim.run };
-    let (state, ended) = match script.start() {
+    let script = Script { shared: &config.dir, name: &run.claim.script, run: run.claim.run, request: &request };
+    let started = match refused {
+        None => script.start(),
+        Some(why) => Err(run.refuse(&why)),
+    };
+    let (state, ended) = match started {
         Ok(child) => run.watch_over(child)?,
         Err(NotStarted { code, message }) => {
             note(message.trim_end());
@@ -110,6 +131,7 @@ struct Stop {
 
 struct Run<'a> {
     config: &'a Config,
+    request: &'a Request,
     claim: Claim,
     signals: Signals,
     writer: StatusWriter,
@@ -134,6 +156,26 @@ impl Run<'_> {
         }
         survive(self.claim.status.sync().doing(|| "flush exec_status"));
         survive(self.claim.shared.sync().doing(|| "flush the shared directory"));
+    }
+
+    /// Starts nothing, because the manifest cannot be obeyed; says why where it is seen first.
+    fn refuse(&mut self, why: &str) -> NotStarted {
+        let told = custom::replace(&self.claim.status, base_name(layout::CUSTOM), why.as_bytes());
+        survive(told.doing(|| "set the Custom Status"));
+        NotStarted { code: CANNOT_START, message: format!("nlxtp-guest: {why}\n") }
+    }
+
+    /// Removes what the manifest does not keep, if the script has come to its end.
+    fn tidy(&mut self, state: RunState, ended: Option<Ending>) {
+        if !state.has_ended() || !self.request.manifest.tidies() {
+            return;
+        }
+        let success = state == RunState::Finished && ended == Some(Ending::Exit(0));
+        for problem in tidy::tidy(&self.claim, &self.request.manifest, success) {
+            note(&problem);
+            self.outputs.say(&format!("nlxtp-guest: {problem}\n"));
+        }
+        self.outputs.flush();
     }
 
     /// Keeps outputs and status until the script has ended.
@@ -263,6 +305,7 @@ impl Run<'_> {
         if state.has_ended() {
             self.record(state, false, ended);
         }
+        self.tidy(state, ended);
         let done = flush_all(&self.claim.shared) && state.has_ended();
         // There is no next heartbeat that would make up for this one.
         if !(0..LAST_RECORD_TRIES).any(|_| self.record(state, done, ended)) {

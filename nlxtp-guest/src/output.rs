@@ -108,13 +108,14 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Makes the files. That one cannot be made is reported and survived.
-    pub fn create(status: &Directory, limit: u64, tomato: bool) -> Self {
-        let stream = |path| Stream { pipe: None, sink: Sink::create(status, path, limit) };
+    /// Makes the files, with the most bytes of standard output and error output. That one cannot be made is reported and survived.
+    pub fn create(status: &Directory, limits: [u64; 2], tomato: bool) -> Self {
+        let stream = |path, limit| Stream { pipe: None, sink: Sink::create(status, path, limit) };
+        let [stdout, stderr] = limits;
         Self {
-            stdout: stream(layout::STDOUT),
-            stderr: stream(layout::STDERR),
-            both: tomato.then(|| Sink::create(status, tomato::OUT, limit.saturating_mul(2))),
+            stdout: stream(layout::STDOUT, stdout),
+            stderr: stream(layout::STDERR, stderr),
+            both: tomato.then(|| Sink::create(status, tomato::OUT, stdout.saturating_add(stderr))),
             buffer: vec![0; PIPE_BYTES],
         }
     }
@@ -203,7 +204,7 @@ mod tests {
     use std::fs;
 
     fn outputs(dir: &tempfile::TempDir, limit: u64) -> (Outputs, File, File) {
-        let mut outputs = Outputs::create(&Directory::open(dir.path()).unwrap(), limit, true);
+        let mut outputs = Outputs::create(&Directory::open(dir.path()).unwrap(), [limit; 2], true);
         let (stdout, write_stdout) = nix::unistd::pipe().unwrap();
         let (stderr, write_stderr) = nix::unistd::pipe().unwrap();
         outputs.attach(stdout, stderr).unwrap();

@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 
 use nix::libc::{EACCES, ENOENT, ENOEXEC, ETXTBSY};
 use rextfv_core::ids::RunId;
+use rextfv_core::start_script;
 
 use crate::custom::RUN_VARIABLE;
+use crate::request::Request;
 use crate::sys;
 
 /// ToMaTo's `archive_version`: what start scripts may expect of their environment.
@@ -39,6 +41,8 @@ pub struct Script<'a> {
     pub name: &'a OsStr,
     /// The run's id.
     pub run: Option<RunId>,
+    /// What the archive asks for.
+    pub request: &'a Request,
 }
 
 /// Why a start script could not be started.
@@ -51,24 +55,31 @@ pub struct NotStarted {
 }
 
 impl Script<'_> {
-    /// Starts the script in a process group of its own, in the present working directory, with both
+    /// Starts the script, or what is asked for in its place, in a process group of its own, with both
     /// outputs in pipes.
     ///
     /// # Errors
     /// It cannot be started in any way.
     pub fn start(&self) -> Result<Child, NotStarted> {
-        let path = self.shared.join(self.name);
-        let first = match self.spawn(path.as_os_str(), &[]) {
+        let (path, arguments) = match self.request.manifest.start.split_first() {
+            None => (self.shared.join(self.name), &[][..]),
+            // What is in the archive; a name without a slash is one of the system's programs.
+            Some((program, arguments)) if program.contains('/') => (self.shared.join(program), arguments),
+            Some((program, arguments)) => (program.into(), arguments),
+        };
+        let arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
+        let first = match self.spawn(path.as_os_str(), &arguments) {
             Ok(child) => return Ok(child),
             Err(error) => error,
         };
-        let line = interpreter_line(&path);
+        let line = if path.is_absolute() { interpreter_line(&path) } else { None };
         // Not marked executable, or no program by itself: then through its interpreter, or a shell.
         let second = match first.raw_os_error() {
-            Some(EACCES | ENOEXEC) => {
-                let mut arguments: Vec<OsString> = line.clone().unwrap_or_else(|| vec![shell().into()]);
-                arguments.push(path.clone().into());
-                match self.spawn(&arguments[0], &arguments[1..]) {
+            Some(EACCES | ENOEXEC) if path.is_absolute() => {
+                let mut words: Vec<OsString> = line.clone().unwrap_or_else(|| vec![shell().into()]);
+                words.push(path.clone().into());
+                words.extend(arguments);
+                match self.spawn(&words[0], &words[1..]) {
                     Ok(child) => return Ok(child),
                     Err(error) => error,
                 }
@@ -92,8 +103,25 @@ impl Script<'_> {
 
     fn spawn(&self, program: &OsStr, arguments: &[OsString]) -> io::Result<Child> {
         let mut command = Command::new(program);
+        if !self.request.manifest.start.is_empty() {
+            command.current_dir(self.shared);
+        }
+        if env::var_os("PATH").is_none() {
+            command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        }
+        if let Some(user) = &self.request.user {
+            let name = user.name.as_deref().map(OsStr::new);
+            let known = [("HOME", user.home.as_deref().map(Path::as_os_str)), ("USER", name), ("LOGNAME", name)];
+            for (variable, value) in known {
+                match value {
+                    Some(value) => command.env(variable, value),
+                    None => command.env_remove(variable),
+                };
+            }
+        }
         command
             .args(arguments)
+            .envs(self.request.manifest.environment.iter().map(|(name, value)| (name, value)))
             .env("nlxtp_dir", self.shared)
             .env("archive_dir", self.shared)
             .env("archive_version", ARCHIVE_VERSION)
@@ -104,10 +132,10 @@ impl Script<'_> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        if env::var_os("PATH").is_none() {
-            command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        }
         sys::with_default_signals(&mut command);
+        if let Some(user) = &self.request.user {
+            sys::as_user(&mut command, user.uid, user.gid, user.groups.clone());
+        }
         // A copying host may still be closing the file.
         let deadline = Instant::now() + Duration::from_secs(1);
         loop {
@@ -125,18 +153,8 @@ impl Script<'_> {
 fn interpreter_line(path: &Path) -> Option<Vec<OsString>> {
     let mut line = Vec::new();
     BufReader::new(File::open(path).ok()?.take(MAX_INTERPRETER_LINE)).read_until(b'\n', &mut line).ok()?;
-    let line = line.strip_prefix(b"#!")?;
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let line = &line[line.iter().position(|byte| !blank(byte))?..];
-    let end = line.iter().position(blank).unwrap_or(line.len());
-    let mut words = vec![OsStr::from_bytes(&line[..end]).to_owned()];
-    // Like the kernel: all that follows is one argument.
-    let rest = line[end..].trim_ascii();
-    if !rest.is_empty() {
-        words.push(OsStr::from_bytes(rest).to_owned());
-    }
-    Some(words)
+    let words = start_script::interpreter_line(&line)?;
+    Some(words.into_iter().map(|word| OsStr::from_bytes(word).to_owned()).collect())
 }
 
 /// Start scripts written for ToMaTo use a function that only bash knows.
@@ -153,28 +171,4 @@ pub fn own_program() -> PathBuf {
 /// The path of this program, for others to call.
 fn own_path() -> PathBuf {
     env::current_exe().unwrap_or_else(|_| env::args_os().next().unwrap_or_default().into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interpreter_lines_are_read_like_the_kernel_does() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
-        for (text, words) in [
-            ("#!/bin/sh\necho", Some(vec!["/bin/sh"])),
-            ("#! /usr/bin/env  python3 -u \n", Some(vec!["/usr/bin/env", "python3 -u"])),
-            ("#!/bin/sh\r\n", Some(vec!["/bin/sh\r"])),
-            ("#!/bin/sh", Some(vec!["/bin/sh"])),
-            ("#!\n", None),
-            ("echo", None),
-            ("", None),
-        ] {
-            std::fs::write(&path, text).unwrap();
-            let expected = words.map(|words| words.into_iter().map(OsString::from).collect::<Vec<_>>());
-            assert_eq!(interpreter_line(&path), expected, "{text:?}");
-        }
-    }
 }

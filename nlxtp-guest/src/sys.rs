@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
-use nix::unistd::{ForkResult, fork};
+use nix::unistd::{ForkResult, Gid, Uid, fork, setgid, setgroups, setuid};
 
 /// Lets the command start with every signal at its default and none blocked, whatever this program
 /// has inherited or set.
@@ -22,6 +22,19 @@ pub fn with_default_signals(command: &mut Command) -> &mut Command {
     // SAFETY: between fork and exec, `reset` makes only async-signal-safe system calls (sigaction,
     // sigprocmask) on values of its own stack; it neither allocates nor locks.
     unsafe { command.pre_exec(reset) }
+}
+
+/// Lets the command run as this user, with these groups and no others.
+pub fn as_user(command: &mut Command, uid: Uid, gid: Gid, groups: Vec<Gid>) -> &mut Command {
+    let change = move || {
+        // The user last: from then on nothing else can be changed.
+        setgroups(&groups)?;
+        setgid(gid)?;
+        Ok(setuid(uid)?)
+    };
+    // SAFETY: between fork and exec, `change` makes only system calls, of a process with one thread, on
+    // a list that was made before; it neither allocates nor locks.
+    unsafe { command.pre_exec(change) }
 }
 
 /// Splits this process: the child goes on in a session of its own, the parent ends with exit

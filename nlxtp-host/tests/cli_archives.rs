@@ -222,3 +222,41 @@ fn archives_that_cannot_be_merged_are_told() {
     place.call(&["upload", "node", "m.tar"]).expect(0);
     assert_eq!(run_as_a_monitor(&place, "node"), (0, "--- 1-files: exit 0\n--- 2-a: exit 0\n".into()));
 }
+
+#[test]
+fn what_an_archive_asks_for_its_run_is_validated_before_anything_is_changed() {
+    let place = Place::new();
+    let script = ("auto_exec.sh", &b"#!/bin/sh\n"[..]);
+    for kind in cli_support::KINDS {
+        let name = format!("{kind:?}");
+        let target = place.target(kind, &name);
+        target.upload_something();
+        let before = target.call("ls", &["--json"]).expect(0).json();
+        for (manifest, words) in [
+            ("timeout = '10m'\nuser = 'a'\ntimeot = 1\n", "line 3, column 1: there is no key \"timeot\""),
+            ("timeout = 10\n", "line 1, column 1: \"timeout\" is 10; allowed is a time"),
+            ("start = [\n", "line"),
+        ] {
+            let content = tar_gz(&[("./nlxtp.toml", manifest.as_bytes()), script]);
+            place.write("bad.tar.gz", &content);
+            for call in [&["archive", "check", "bad.tar.gz"][..], &["upload", &name, "bad.tar.gz"]] {
+                place.call(call).expect(3).says(&["bad.tar.gz", "nlxtp.toml", words]);
+            }
+            fs::create_dir_all(place.path("e")).unwrap();
+            fs::write(place.path("e/nlxtp.toml"), manifest).unwrap();
+            place.call(&["archive", "create", "e", "-o", "e.tar"]).expect(3).says(&["nlxtp.toml", words]);
+        }
+        place.write("nothing.tar.gz", &tar_gz(&[("nlxtp.toml", b"start = './run'"), ("run", b"")]));
+        place.call(&["upload", &name, "nothing.tar.gz"]).expect(3).says(&["nlxtp.toml", "add one"]);
+        assert_eq!(target.call("ls", &["--json"]).expect(0).json(), before);
+        place.write("good.tar.gz", &tar_gz(&[("nlxtp.toml", b"timeout = '1s'"), script]));
+        let checked = place.call(&["archive", "check", "good.tar.gz"]).expect(0);
+        assert!(checked.text().contains("\nmanifest: nlxtp.toml\n"), "{checked:?}");
+        assert_eq!(place.call(&["archive", "check", "good.tar.gz", "--json"]).expect(0).json()["manifest"], true);
+        target.call("upload", &["good.tar.gz"]).expect(0);
+    }
+    // One deeper in the archive is a file as any other; and nobody would obey that of a part.
+    place.write("deep.tar.gz", &tar_gz(&[("sub/nlxtp.toml", b"x"), script]));
+    place.call(&["archive", "check", "deep.tar.gz"]).expect(0);
+    place.call(&["archive", "merge", "good.tar.gz", "-o", "m.tar"]).expect(2).says(&["good.tar.gz", "nlxtp.toml"]);
+}

@@ -15,6 +15,7 @@ use crate::fat_names;
 use crate::layout;
 use crate::limits::Limits;
 use crate::listing::Listing;
+use crate::run_manifest::{ManifestProblem, RunManifest};
 use crate::shared_directory::{Attributes, Representation, Watch};
 
 mod links;
@@ -193,6 +194,24 @@ impl ManifestBuilder {
             self.refuse(entry.path, reason);
             if ends { Judgement::RefusedAtOnce } else { Judgement::Refused }
         })
+    }
+
+    /// What the archive asks for its run was read. What is wrong with it is one more reason to refuse the
+    /// archive. Called when all entries were taken.
+    pub fn check_run(&mut self, run: &Result<RunManifest, ManifestProblem>) {
+        match run {
+            Ok(run) if !run.start.is_empty() && !self.has_start_script() => {
+                self.refuse(layout::MANIFEST.as_bytes(), RefusalReason::NothingToStart);
+            }
+            Ok(_) => {}
+            Err(problem) => self.refuse(layout::MANIFEST.as_bytes(), problem.clone().into()),
+        }
+    }
+
+    fn has_start_script(&self) -> bool {
+        let files = self.manifest.files.iter().map(|file| &file.path);
+        let links = self.pending_links.iter().map(|link| &link.path);
+        files.chain(links).filter_map(top_level_name).any(layout::is_start_script)
     }
 
     /// What was taken so far: directories and files in the order in which they were met, no links.

@@ -28,6 +28,9 @@ pub const PROGRESS: &str = "exec_status/progress";
 /// The run id that the host writes with each upload: 32 hexadecimal digits and a newline.
 pub const RUN_ID: &str = "nlxtp_run_id";
 
+/// What an archive asks for its run, see [`run_manifest`](crate::run_manifest).
+pub const MANIFEST: &str = "nlxtp.toml";
+
 /// Where a host stages an upload to a directory.
 pub const STAGING_DIRECTORY: &str = ".nlxtp_upload";
 

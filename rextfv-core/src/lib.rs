@@ -14,6 +14,7 @@
 //! - [`liveness`]: from what is read to what is told: running, finished, monitor stopped, …
 //!   without comparing clocks.
 //! - [`archive_rules`]: which archive entries are taken, for which target, within which limits.
+//! - [`run_manifest`]: what an archive may ask for its run.
 //! - [`start_script`]: what keeps a start script from being started.
 //! - [`shared_directory`]: the trait of the storage that host and guest share;
 //!   [`operations`]: the three operations; [`powers`]: what comes in from outside (clock, guest
@@ -40,6 +41,7 @@ pub mod liveness;
 pub mod operations;
 pub mod powers;
 pub mod retry;
+pub mod run_manifest;
 pub mod shared_directory;
 pub mod start_script;
 pub mod status;

@@ -13,7 +13,7 @@ use super::{empty_disk_of, floor};
 use crate::harness::report::Report;
 use crate::harness::{Comparison, Contender, Fresh, Result, flush};
 
-/// Megabytes: FAT16 with small and with large clusters, and FAT32.
+/// Megabytes: FAT16, and FAT32 with small and with large tables.
 const SIZES: [u64; 3] = [192, 1024, 8192];
 
 pub fn measure(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Report) -> Result {

@@ -108,7 +108,10 @@ pub fn measure(fresh: &Fresh<'_>, rounds: usize, quick: bool, report: &mut Repor
 /// case. On the average it takes half as long.
 fn beside_polling(fresh: &Fresh<'_>, archive: &Path, quick: bool, report: &mut Report) -> Result {
     let interval = if quick { Duration::from_secs(3) } else { poll::INTERVAL };
-    let what = format!("the same with a daemon of bash that looks every {} s", interval.as_secs());
+    let what = format!(
+        "from an upload's end to the first instruction, with a daemon of bash that looks every {} s",
+        interval.as_secs()
+    );
     let Some(bash) = find("bash") else {
         report.leave_out(&what, "bash is not installed");
         return Ok(());

@@ -237,7 +237,10 @@ impl<'c, 'p, W: Write> Builder<'c, 'p, W> {
     /// # Errors
     /// [`ErrorKind::Refused`] with all entries that an upload would refuse; the archive could not be
     /// written.
-    pub fn finish(self) -> Result<Built> {
+    pub fn finish(mut self) -> Result<Built> {
+        if let Some(run) = self.preview.run() {
+            self.judge.check_run(&run);
+        }
         let control = self.control;
         let manifest = self.judge.finish_watched(&|| control.check())?.map_err(Error::refused)?;
         let report = self.packer.finish()?;

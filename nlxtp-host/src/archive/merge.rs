@@ -87,11 +87,17 @@ impl<'c, 'p, W: Write> Merger<'c, 'p, W> {
     /// and what is usable of `name`.
     ///
     /// # Errors
-    /// [`ErrorKind::BadArchive`] and [`ErrorKind::Refused`] as for an upload of this archive alone; the
-    /// merged one cannot be written; as the control says.
+    /// [`ErrorKind::BadArchive`] and [`ErrorKind::Refused`] as for an upload of this archive alone;
+    /// [`ErrorKind::InvalidInput`] for one with an `nlxtp.toml`, which would not be obeyed; the merged one
+    /// cannot be written; as the control says.
     pub fn add<R: Read + Seek>(&mut self, name: &Path, archive: R) -> Result<Part> {
         let mut reader = ArchiveReader::open(archive)?;
         let manifest = reader.examine(&self.rules, self.control)?;
+        if reader.run_manifest().is_some() {
+            let message = "it has an nlxtp.toml, which guests obey only at the top of an archive, not in a merged one";
+            let hint = "remove it, and let the start script do what it asks for";
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));
+        }
         let folder = format!("{}-{}", self.folders.len() + 1, usable(name));
         let path_of = |path: &[u8]| [folder.as_bytes(), b"/", path].concat();
         let builder = &mut self.builder;

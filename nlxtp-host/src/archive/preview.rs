@@ -1,21 +1,32 @@
-//! What is looked at closer while an archive is read or made: the beginning of its start script.
+//! What is looked at closer while an archive is read or made: the beginning of its start script, and what
+//! it asks for its run.
 
 #![forbid(unsafe_code)]
 
 use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::{EntryPath, displayable};
-use rextfv_core::layout::{choose_start_script, is_start_script};
+use rextfv_core::layout::{MANIFEST, choose_start_script, is_start_script};
+use rextfv_core::run_manifest::{MAX_MANIFEST_BYTES, ManifestProblem, RunManifest};
 use rextfv_core::start_script::{self, HEAD_BYTES};
 
 use super::member::{Fingerprint, Member, MemberKind, Members};
 use crate::error::Result;
 
-/// What is kept of an archive's start script. Of several, only the one that will be started counts.
+/// What is kept of an archive. Of several start scripts, only the one that will be started counts.
 #[derive(Debug, Default)]
 pub(super) struct Preview {
     script: Option<Kept>,
-    /// Whether the content that comes now is the start script's.
-    in_script: bool,
+    run: Option<Kept>,
+    current: Current,
+}
+
+/// Whose content comes now.
+#[derive(Debug, Clone, Copy, Default)]
+enum Current {
+    Script,
+    Run,
+    #[default]
+    Other,
 }
 
 /// The beginning of a file.
@@ -29,25 +40,40 @@ struct Kept {
 impl Preview {
     /// A file comes, whose content [`take`](Self::take) is told next.
     pub(super) fn begin(&mut self, path: &[u8], mode: u32) {
-        self.in_script = false;
+        self.current = Current::Other;
         let Ok(path) = EntryPath::parse(path) else { return };
         let name = path.as_bytes();
+        if name == MANIFEST.as_bytes() {
+            self.current = Current::Run;
+            self.run = Some(Kept { name: name.to_vec(), mode, bytes: Vec::new() });
+        }
         if !is_start_script(name) || name.contains(&b'/') {
             return;
         }
         let known = self.script.as_ref().map(|script| script.name.as_slice());
-        self.in_script = choose_start_script([name].into_iter().chain(known)) == Some(name);
-        if self.in_script {
+        if choose_start_script([name].into_iter().chain(known)) == Some(name) {
+            self.current = Current::Script;
             self.script = Some(Kept { name: name.to_vec(), mode, bytes: Vec::new() });
         }
     }
 
     /// Some of the content.
     pub(super) fn take(&mut self, bytes: &[u8]) {
-        if let Some(script) = self.script.as_mut().filter(|_| self.in_script) {
-            let room = HEAD_BYTES - script.bytes.len();
-            script.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let (kept, most) = match self.current {
+            Current::Script => (&mut self.script, HEAD_BYTES),
+            // One byte more than is allowed tells that it is too long.
+            Current::Run => (&mut self.run, MAX_MANIFEST_BYTES + 1),
+            Current::Other => return,
+        };
+        if let Some(kept) = kept {
+            let room = most - kept.bytes.len();
+            kept.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
+    }
+
+    /// What the archive asks for its run; `None` if it asks for nothing.
+    pub(super) fn run(&self) -> Option<Result<RunManifest, ManifestProblem>> {
+        self.run.as_ref().map(|run| RunManifest::parse(&run.bytes))
     }
 
     /// What may keep the start script of this archive from running as it was meant.
@@ -70,6 +96,10 @@ impl<'a> Previewed<'a> {
     pub(super) fn new(members: Box<dyn Members + 'a>, preview: &'a mut Preview) -> Self {
         Self { members, preview }
     }
+
+    pub(super) fn preview(&self) -> &Preview {
+        self.preview
+    }
 }
 
 impl Members for Previewed<'_> {
@@ -77,7 +107,7 @@ impl Members for Previewed<'_> {
         let member = self.members.next()?;
         match &member {
             Some(file) if file.kind == MemberKind::File => self.preview.begin(&file.path, file.mode),
-            _ => self.preview.in_script = false,
+            _ => self.preview.current = Current::Other,
         }
         Ok(member)
     }

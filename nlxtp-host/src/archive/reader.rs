@@ -9,6 +9,7 @@ use rextfv_core::archive_rules::{
 };
 use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::limits::Limits;
+use rextfv_core::run_manifest::RunManifest;
 use rextfv_core::shared_directory::Replacement;
 
 use super::format::{DETECTION_BYTES, Format};
@@ -31,6 +32,7 @@ pub struct ArchiveReader<R> {
     /// What was read when it was examined.
     examined: Option<Fingerprint>,
     warnings: Vec<String>,
+    run: Option<RunManifest>,
 }
 
 impl<R: Read + Seek> ArchiveReader<R> {
@@ -43,7 +45,7 @@ impl<R: Read + Seek> ArchiveReader<R> {
         let mut first = [0; DETECTION_BYTES];
         let read = Source::new(&mut source, &|_, _| Ok(()))?.fill(&mut first)?;
         let format = Format::detect(&first[..read])?;
-        Ok(Self { source, format, examined: None, warnings: Vec::new() })
+        Ok(Self { source, format, examined: None, warnings: Vec::new(), run: None })
     }
 
     /// The archive's format.
@@ -55,6 +57,11 @@ impl<R: Read + Seek> ArchiveReader<R> {
     /// was examined or unpacked.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// What the archive asks for its run (`nlxtp.toml`); known when it was examined or unpacked.
+    pub fn run_manifest(&self) -> Option<&RunManifest> {
+        self.run.as_ref()
     }
 
     /// Gives the source back.
@@ -86,8 +93,9 @@ impl<R: Read + Seek> ArchiveReader<R> {
         }
         let fingerprint = members.fingerprint();
         drop(members);
-        let manifest = judge.finish(control)?;
+        let manifest = judge.finish(&preview, control)?;
         self.warnings = preview.warnings(&manifest);
+        self.run = preview.run().and_then(Result::ok);
         self.examined = Some(fingerprint);
         Ok(manifest)
     }
@@ -191,7 +199,7 @@ impl<R: Read + Seek> ArchiveReader<R> {
                 }
                 while members.read(&mut chunk)? > 0 {}
             }
-            let manifest = judge.finish(control)?;
+            let manifest = judge.finish(members.preview(), control)?;
             // Copies of directories to which links lead have come to them.
             if manifest.directories.len() > made {
                 for directory in &manifest.directories {
@@ -202,6 +210,7 @@ impl<R: Read + Seek> ArchiveReader<R> {
         })?;
         drop(members);
         self.warnings = preview.warnings(&manifest);
+        self.run = preview.run().and_then(Result::ok);
         make_links(&manifest, replacement, control)?;
         Ok(manifest)
     }
@@ -314,7 +323,10 @@ impl Judge {
         self.builder.so_far()
     }
 
-    fn finish(self, control: &Control<'_>) -> Result<Manifest> {
+    fn finish(mut self, preview: &Preview, control: &Control<'_>) -> Result<Manifest> {
+        if let Some(run) = preview.run() {
+            self.builder.check_run(&run);
+        }
         let manifest = self.builder.finish_watched(&|| control.check())?.map_err(Error::refused)?;
         self.too_large.map_or(Ok(manifest), Err)
     }

@@ -100,6 +100,8 @@ struct Answer<'a> {
     left_out: &'a Listing<String>,
     lost: Lost,
     warnings: &'a [String],
+    /// Whether there is an `nlxtp.toml`.
+    manifest: bool,
 }
 
 impl Archive {
@@ -140,7 +142,8 @@ impl Check {
             let meter = Meter::new();
             reader.examine(&rules, &meter.watch(control)).map_err(failed)?
         };
-        let answer = self.answer(reader.format().name(), &manifest, reader.warnings());
+        let mut answer = self.answer(reader.format().name(), &manifest, reader.warnings());
+        answer.manifest = reader.run_manifest().is_some();
         if session.json {
             print_json(&answer)?;
         } else {
@@ -162,6 +165,7 @@ impl Check {
             left_out: &manifest.left_out,
             lost: manifest.lost,
             warnings,
+            manifest: false,
         }
     }
 
@@ -178,6 +182,9 @@ impl Check {
             show_size(answer.bytes),
         );
         text.push_str(&show_start_script(answer.start_script.as_deref()));
+        if answer.manifest {
+            text.push_str("manifest: nlxtp.toml\n");
+        }
         text.push_str(&show_warnings(answer.warnings));
         text.push_str(&show_losses(answer.lost, representation));
         text.push_str(&show_left_out(answer.left_out));

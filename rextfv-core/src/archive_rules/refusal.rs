@@ -6,6 +6,7 @@ use crate::entry_path::InvalidPath;
 use crate::fat_names::FatNameProblem;
 #[cfg(doc)]
 use crate::limits::Limits;
+use crate::run_manifest::ManifestProblem;
 
 /// Why an entry is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +84,14 @@ pub enum RefusalReason {
     /// FAT takes the path for the same as another one's.
     #[error("FAT does not tell it apart from \"{0}\"")]
     CaseCollision(String),
+    /// What the archive asks for its run cannot be understood.
+    #[error("{0}")]
+    RunManifest(#[from] ManifestProblem),
+    /// It names a command to start, and there is nothing by which a guest would notice the archive.
+    #[error(
+        "it says what to start, but guests start nothing without an auto_exec.* at the archive's top; add one, such as an auto_exec.sh that does the same for guests that do not know nlxtp.toml"
+    )]
+    NothingToStart,
 }
 
 /// One refused entry.

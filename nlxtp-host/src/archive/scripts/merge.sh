@@ -54,10 +54,11 @@ show() {
     fi
 }
 
-# Shows every second what the running archive tells, and every ten seconds that it runs.
+# Shows every second what the running archive tells, and every ten seconds that it runs. A signal that
+# comes just when a shell is forked may be lost, so it also looks whether it is still needed.
 watch() {
     seconds=0
-    while sleep 1; do
+    while sleep 1 && [ ! -e "$status_of_part/exit_code" ] && kill -0 $$; do
         seconds=$((seconds + 1))
         [ $((seconds % 10)) != 0 ] || date +%s >"$status_of_part/running"
         show
@@ -71,7 +72,10 @@ run_part() {
     mkdir "$status_of_part" || return
     show
     # Only files: that is success.
-    start=$(start_script "$folder") || return 0
+    if ! start=$(start_script "$folder"); then
+        echo 0 >"$status_of_part/exit_code"
+        return
+    fi
     date +%s >"$status_of_part/running"
     (
         cd "$status_of_part" || exit
@@ -86,6 +90,7 @@ run_part() {
     wait "$pid"
     code=$?
     pid=
+    echo "$code" >"$status_of_part/exit_code"
     # Until it has gone, it may still write.
     kill "$watcher"
     wait "$watcher" 2>/dev/null
@@ -121,7 +126,6 @@ for part in $parts; do
     run_part "$part"
     code=$?
     current=
-    echo "$code" >"$archive_dir/$part/exec_status/exit_code"
     rm -f "$archive_dir/$part/exec_status/running"
     : >"$archive_dir/$part/exec_status/done"
     echo "--- $part: exit $code"
