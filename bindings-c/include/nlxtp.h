@@ -363,6 +363,14 @@ typedef struct nlxtp_cancel nlxtp_cancel;
 typedef struct nlxtp_change nlxtp_change;
 
 /**
+ * What a disk was like when it was opened: where its file system lies, and how much it holds. It never
+ * changes, and any thread may read it; to see what changed since, open the disk again. It belongs to
+ * the caller, who frees it with nlxtp_disk_free(); what its functions return belongs to it. The disk
+ * itself is not held open.
+ */
+typedef struct nlxtp_disk nlxtp_disk;
+
+/**
  * What a download took home. It never changes, and any thread may read it. It belongs to the
  * caller, who frees it with nlxtp_download_free(); what its functions return belongs to it.
  */
@@ -653,6 +661,88 @@ void nlxtp_cancel_free(nlxtp_cancel *cancel);
 nlxtp_result nlxtp_disk_create(const char *disk,
                                const nlxtp_disk_options *options,
                                nlxtp_error **error);
+
+/**
+ * Looks at a virtual machine's disk by its path: a raw image file or a block device, with a FAT file
+ * system in partition 1 or as a whole. Nothing is written, and nothing is believed of what the guest
+ * wrote. Its allocation table is read once, so a large disk takes a moment. One to which an upload was
+ * cut off can be opened, too. `disk` gets what was found, to be freed with nlxtp_disk_free().
+ * NLXTP_ERROR_NOT_A_TARGET: it is no such disk.
+ */
+nlxtp_result nlxtp_disk_open(const char *target,
+                             nlxtp_disk **disk,
+                             nlxtp_error **error);
+
+/**
+ * The same by a descriptor of the image file or block device, which stays the caller's and may be
+ * closed. It is opened anew through /proc/self/fd, with the rights of the process.
+ */
+nlxtp_result nlxtp_disk_open_fd(int target, nlxtp_disk **disk, nlxtp_error **error);
+
+/**
+ * Bytes of the whole disk; 0 for NULL.
+ */
+uint64_t nlxtp_disk_bytes(const nlxtp_disk *disk);
+
+/**
+ * Where partition 1 begins, in bytes from the beginning of the disk; 0 where the disk has no partition
+ * table, and for NULL.
+ */
+uint64_t nlxtp_disk_partition_offset(const nlxtp_disk *disk);
+
+/**
+ * Bytes of partition 1; 0 where the disk has no partition table, and for NULL.
+ */
+uint64_t nlxtp_disk_partition_bytes(const nlxtp_disk *disk);
+
+/**
+ * Whether an upload to the disk was cut off, or was under way: it had no file system then, and another
+ * upload gives it one. False for NULL.
+ */
+bool nlxtp_disk_unfinished(const nlxtp_disk *disk);
+
+/**
+ * The kind of FAT: 12, 16 or 32; 0 where there was no file system, and for NULL.
+ */
+uint32_t nlxtp_disk_fat_bits(const nlxtp_disk *disk);
+
+/**
+ * Bytes of a cluster, of which each file takes whole ones; 0 where there was no file system, and for
+ * NULL.
+ */
+uint32_t nlxtp_disk_cluster_bytes(const nlxtp_disk *disk);
+
+/**
+ * The volume label, UTF-8; NULL where there was none, and for NULL.
+ */
+const char *nlxtp_disk_label(const nlxtp_disk *disk);
+
+/**
+ * The serial number of the volume; 0 where there was none, and for NULL.
+ */
+uint32_t nlxtp_disk_serial(const nlxtp_disk *disk);
+
+/**
+ * Bytes that files and directories can take, in whole clusters; 0 where there was no file system, and
+ * for NULL.
+ */
+uint64_t nlxtp_disk_capacity_bytes(const nlxtp_disk *disk);
+
+/**
+ * Bytes of those that were free; 0 where there was no file system, and for NULL. An upload replaces
+ * everything, so it can take all of nlxtp_disk_capacity_bytes().
+ */
+uint64_t nlxtp_disk_free_bytes(const nlxtp_disk *disk);
+
+/**
+ * All of it as a JSON object on one line, UTF-8. NULL for NULL.
+ */
+const char *nlxtp_disk_json(const nlxtp_disk *disk);
+
+/**
+ * Frees what was found of a disk, which itself stays as it is. NULL is harmless.
+ */
+void nlxtp_disk_free(nlxtp_disk *disk);
 
 /**
  * The number of the error, which is what the function returned; NLXTP_OK for NULL.

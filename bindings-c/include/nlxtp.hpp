@@ -109,6 +109,38 @@ private:
     std::shared_ptr<const nlxtp_status> handle_;
 };
 
+/** What a virtual machine's disk was like when it was opened. */
+class disk {
+public:
+    explicit disk(const std::string &target) {
+        nlxtp_error *error = nullptr;
+        nlxtp_disk *opened = nullptr;
+        detail::check(nlxtp_disk_open(target.c_str(), &opened, &error), error);
+        handle_.reset(opened, nlxtp_disk_free);
+    }
+
+    /** By the descriptor of the image file or block device, which stays the caller's. */
+    explicit disk(int target) {
+        nlxtp_error *error = nullptr;
+        nlxtp_disk *opened = nullptr;
+        detail::check(nlxtp_disk_open_fd(target, &opened, &error), error);
+        handle_.reset(opened, nlxtp_disk_free);
+    }
+
+    std::uint64_t bytes() const noexcept { return nlxtp_disk_bytes(handle_.get()); }
+    bool unfinished() const noexcept { return nlxtp_disk_unfinished(handle_.get()); }
+    std::string label() const { return detail::text(nlxtp_disk_label(handle_.get())); }
+    std::uint64_t capacity_bytes() const noexcept { return nlxtp_disk_capacity_bytes(handle_.get()); }
+    std::uint64_t free_bytes() const noexcept { return nlxtp_disk_free_bytes(handle_.get()); }
+    std::string json() const { return detail::text(nlxtp_disk_json(handle_.get())); }
+    /** The C object, for what is not wrapped here. */
+    const nlxtp_disk *get() const noexcept { return handle_.get(); }
+
+private:
+    // It never changes, so that copies share it.
+    std::shared_ptr<nlxtp_disk> handle_;
+};
+
 /** Cancels operations from another thread. */
 class cancel {
 public:

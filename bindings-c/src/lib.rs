@@ -29,7 +29,10 @@ pub mod c {
         nlxtp_cancel, nlxtp_cancel_free, nlxtp_cancel_new, nlxtp_cancel_now, nlxtp_control, nlxtp_phase,
         nlxtp_progress, nlxtp_progress_fn,
     };
-    pub use crate::disk::{nlxtp_disk_create, nlxtp_disk_options};
+    pub use crate::disk::{
+        nlxtp_disk, nlxtp_disk_bytes, nlxtp_disk_create, nlxtp_disk_fat_bits, nlxtp_disk_free, nlxtp_disk_json,
+        nlxtp_disk_open, nlxtp_disk_options,
+    };
     pub use crate::error::{
         nlxtp_error, nlxtp_error_code, nlxtp_error_free, nlxtp_error_kind, nlxtp_error_message, nlxtp_error_operation,
         nlxtp_error_refusal_count, nlxtp_error_refusal_reason, nlxtp_error_text, nlxtp_result,

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Remedy, Result};
 
 pub(crate) mod beneath;
 pub(crate) mod change_time;
+mod disk_description;
 pub mod disk_image;
 mod disk_replacement;
 pub mod host_directory;
@@ -20,6 +21,7 @@ pub mod memory;
 mod room;
 mod staging;
 
+pub use disk_description::{DiskDescription, DiskPartition, FatDescription};
 pub use disk_image::{DiskImage, DiskOptions};
 pub use host_directory::HostDirectory;
 pub use memory::MemoryDirectory;

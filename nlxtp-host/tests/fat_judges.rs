@@ -12,6 +12,7 @@ use fat_support::*;
 use nlxtp_host::fat::{
     DEFAULT_FIRST_LBA, Extent, FatType, FatVolume, FormatOptions, ReadLimits, Target, locate, write_mbr,
 };
+use nlxtp_host::shared_directory::DiskImage;
 use tempfile::tempdir;
 
 /// Length in MiB, type, and bytes in a cluster.
@@ -239,4 +240,33 @@ fn we_read_a_small_fat32() {
     let volume = FatVolume::open(&file, extent, ReadLimits::default()).unwrap();
     assert_eq!(volume.geometry().fat_type(), FatType::Fat32);
     assert_eq!(volume.label().unwrap().as_deref(), Some("JUDGE"));
+}
+
+/// What mkfs.vfat was told, and what fsck.vfat counts.
+#[test]
+#[ignore = "needs mtools and dosfstools; `make test` runs it"]
+fn a_bare_disk_is_described() {
+    let directory = tempdir().unwrap();
+    for (bits, sectors_per_cluster, len) in [(12, 4, 2 * MIB), (16, 4, 20 * MIB), (32, 1, 80 * MIB)] {
+        let image = directory.path().join(bits.to_string());
+        drop(new_file(&image, len));
+        let mut make = Command::new("/usr/sbin/mkfs.vfat");
+        make.args(["-n", "JUDGE", "-i", "1234abcd", "-F", &bits.to_string(), "-s", &sectors_per_cluster.to_string()]);
+        run(make.arg(&image));
+        let content = directory.path().join("content");
+        std::fs::write(&content, [7; 5000]).unwrap();
+        run(Command::new("mcopy").arg("-i").arg(&image).arg(&content).arg("::/content"));
+
+        let found = DiskImage::open(&image).unwrap().describe().unwrap();
+        assert_eq!((found.size, found.partition, found.unfinished), (len, None, false));
+        let fat = found.file_system.unwrap();
+        assert_eq!((fat.fat_bits, fat.cluster_size, fat.serial), (bits, sectors_per_cluster * 512, 0x1234_abcd));
+        assert_eq!(fat.label.as_deref(), Some("JUDGE"));
+        // Such as "image: 1 files, 10/40000 clusters".
+        let told = run(Command::new("/usr/sbin/fsck.vfat").arg("-n").arg(&image));
+        let (_, counts) = told.trim().trim_end_matches(" clusters").rsplit_once(' ').unwrap();
+        let (used, all) = counts.split_once('/').unwrap();
+        let bytes = |clusters: &str| clusters.parse::<u64>().unwrap() * u64::from(fat.cluster_size);
+        assert_eq!((fat.capacity, fat.capacity - fat.free), (bytes(all), bytes(used)));
+    }
 }

@@ -49,6 +49,16 @@ static void null_is_refused_where_there_must_be_something(nlxtp_node *node, cons
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_cancel_new(NULL, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_create(NULL, NULL, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_create("", NULL, &error));
+    nlxtp_disk *disk = UNTOUCHED;
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_open(NULL, &disk, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_open("", &disk, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_open(archive, NULL, &error));
+    FAILS(NLXTP_ERROR_NOT_A_TARGET, nlxtp_disk_open(archive, &disk, &error));
+    FAILS(NLXTP_ERROR_NOT_A_TARGET, nlxtp_disk_open("/", &disk, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_open_fd(-1, &disk, &error));
+    FAILS(NLXTP_ERROR_IO, nlxtp_disk_open_fd(987654, &disk, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_open_fd(0, NULL, &error));
+    CHECK(disk == UNTOUCHED);
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_open(NULL, NULL, &other, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_open("", NULL, &other, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_open(".", NULL, NULL, &error));
@@ -112,6 +122,12 @@ static void what_reads_a_report_answers_null(const void *handle) {
     CHECK(nlxtp_change_node(handle) == 0 && nlxtp_change_user_data(handle) == NULL);
     CHECK(nlxtp_change_status(handle) == NULL && nlxtp_change_error(handle) == NULL);
     CHECK(nlxtp_watcher_count(handle) == 0);
+    CHECK(nlxtp_disk_bytes(handle) == 0 && nlxtp_disk_partition_offset(handle) == 0);
+    CHECK(nlxtp_disk_partition_bytes(handle) == 0 && !nlxtp_disk_unfinished(handle));
+    CHECK(nlxtp_disk_fat_bits(handle) == 0 && nlxtp_disk_cluster_bytes(handle) == 0);
+    CHECK(nlxtp_disk_label(handle) == NULL && nlxtp_disk_serial(handle) == 0);
+    CHECK(nlxtp_disk_capacity_bytes(handle) == 0 && nlxtp_disk_free_bytes(handle) == 0);
+    CHECK(nlxtp_disk_json(handle) == NULL);
 }
 
 static void freeing_null_is_harmless(void) {
@@ -125,6 +141,7 @@ static void freeing_null_is_harmless(void) {
     nlxtp_watcher_wake(NULL);
     nlxtp_watcher_free(NULL);
     nlxtp_change_free(NULL);
+    nlxtp_disk_free(NULL);
     nlxtp_string_free(NULL);
 }
 
@@ -174,6 +191,7 @@ static void nothing_else_frees(void *handle, int kind) {
     if (kind != 5) nlxtp_watcher_free(handle);
     if (kind != 6) nlxtp_change_free(handle);
     if (kind != 7) nlxtp_error_free(handle);
+    if (kind != 8) nlxtp_disk_free(handle);
 }
 
 /* One handle of every kind meets every function of the others. */
@@ -186,9 +204,13 @@ static void handles_of_another_kind_are_refused(const char *archive, const char 
     nlxtp_watcher *watcher = NULL;
     nlxtp_change *change = NULL;
     nlxtp_error *failure = NULL;
+    nlxtp_disk *disk = NULL;
     char noise[64];
-    char results[400];
+    char results[400], image[400];
     CHECK(snprintf(results, sizeof(results), "%s-results.tar", archive) > 0);
+    CHECK(snprintf(image, sizeof(image), "%s-disk.img", archive) > 0);
+    OK(nlxtp_disk_create(image, NULL, &error));
+    OK(nlxtp_disk_open(image, &disk, &error));
     memset(noise, 0x6e, sizeof(noise));
     OK(nlxtp_node_open(scratch, NULL, &node, &error));
     OK(nlxtp_node_open(scratch, NULL, &watched, &error));
@@ -201,7 +223,7 @@ static void handles_of_another_kind_are_refused(const char *archive, const char 
     OK(nlxtp_watcher_next(watcher, NULL, &change, &error));
     CHECK(change != NULL && nlxtp_node_open(NULL, NULL, NULL, &failure) != NLXTP_OK);
 
-    void *const handles[] = {node, cancel, status, upload, download, watcher, change, failure};
+    void *const handles[] = {node, cancel, status, upload, download, watcher, change, failure, disk};
     const int kinds = sizeof(handles) / sizeof(*handles);
     for (int kind = 0; kind < kinds; kind++) {
         /* The others' functions take nothing from it, and leave it as it is. */
@@ -234,6 +256,7 @@ static void handles_of_another_kind_are_refused(const char *archive, const char 
     }
     what_reads_a_report_answers_null(node);
     what_reads_a_report_answers_null(cancel);
+    CHECK(nlxtp_disk_json((void *)status) == NULL && nlxtp_status_json((void *)disk) == NULL);
     CHECK(nlxtp_status_json((void *)upload) == NULL && nlxtp_upload_json((void *)download) == NULL);
     CHECK(nlxtp_download_json((void *)change) == NULL && nlxtp_change_status((void *)status) == NULL);
     CHECK(nlxtp_error_text((void *)status) == NULL && nlxtp_watcher_count((void *)node) == 0);
@@ -249,6 +272,8 @@ static void handles_of_another_kind_are_refused(const char *archive, const char 
     CHECK(strlen(nlxtp_upload_json(upload)) > 10 && strlen(nlxtp_download_json(download)) > 10);
     CHECK(strlen(nlxtp_status_json(status)) > 10 && nlxtp_change_user_data(change) == noise);
     CHECK(nlxtp_error_code(failure) == NLXTP_ERROR_INVALID_INPUT && nlxtp_watcher_count(watcher) == 1);
+    CHECK(nlxtp_disk_bytes(disk) == 62 << 20);
+    nlxtp_disk_free(disk);
     nlxtp_status_free(status);
     OK(nlxtp_node_status(node, &status, &error));
     OK(nlxtp_node_upload(node, archive, NULL, NULL, &error));

@@ -277,6 +277,28 @@ static void waits(nlxtp_node *node) {
     nlxtp_cancel_free(cancel);
 }
 
+/* What was made is told, and by a descriptor the same. */
+static void describes(const char *target) {
+    nlxtp_disk *disk = NULL, *again = NULL;
+    OK(nlxtp_disk_open(target, &disk, &error));
+    CHECK(nlxtp_disk_bytes(disk) == 8 << 20 && !nlxtp_disk_unfinished(disk));
+    CHECK(nlxtp_disk_partition_offset(disk) == 1 << 20);
+    CHECK(nlxtp_disk_partition_bytes(disk) == 7 << 20);
+    CHECK(strcmp(nlxtp_disk_label(disk), "ACROSS") == 0);
+    CHECK(nlxtp_disk_fat_bits(disk) == 12 || nlxtp_disk_fat_bits(disk) == 16);
+    CHECK(nlxtp_disk_capacity_bytes(disk) % nlxtp_disk_cluster_bytes(disk) == 0);
+    CHECK(nlxtp_disk_free_bytes(disk) == nlxtp_disk_capacity_bytes(disk));
+    CHECK(nlxtp_disk_free_bytes(disk) > 6 << 20 && nlxtp_disk_free_bytes(disk) < 7 << 20);
+    int descriptor = open(target, O_RDONLY);
+    CHECK(descriptor >= 0);
+    OK(nlxtp_disk_open_fd(descriptor, &again, &error));
+    CHECK(close(descriptor) == 0);
+    CHECK(strcmp(nlxtp_disk_json(disk), nlxtp_disk_json(again)) == 0);
+    CHECK(nlxtp_disk_serial(disk) == nlxtp_disk_serial(again));
+    nlxtp_disk_free(again);
+    nlxtp_disk_free(disk);
+}
+
 /* Arguments: "disk" or "directory", the target, a place with good.tar.gz and refused.tar. */
 int main(int count, char **arguments) {
     CHECK(count == 4);
@@ -288,6 +310,7 @@ int main(int count, char **arguments) {
         disk.label = "ACROSS";
         OK(nlxtp_disk_create(target, &disk, &error));
         FAILS(NLXTP_ERROR_EXISTS, nlxtp_disk_create(target, &disk, &error));
+        describes(target);
     }
     struct testbed testbed = {0};
     nlxtp_node_options options = {0};

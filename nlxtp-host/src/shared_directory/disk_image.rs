@@ -24,6 +24,7 @@ use rextfv_core::shared_directory::{
 
 use super::beneath::kind;
 use super::change_time::{Keeper, Stamp};
+use super::disk_description::DiskDescription;
 use super::disk_replacement::{self, DiskReplacement, Manner};
 use super::kept_disk::{KeptDisk, Look};
 use crate::error::{Error, ErrorKind, Remedy, Result};
@@ -147,6 +148,17 @@ impl DiskImage {
     /// Where it is; for [a descriptor](Self::from_fd), a path that this process alone can use.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tells where on the disk its file system lies, and what that is like. A disk to which an upload was
+    /// cut off is described, too.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); [`Changing`](ErrorKind::Changing) where the root directory contradicts
+    /// itself.
+    pub fn describe(&self) -> Result<DiskDescription> {
+        let look = || DiskDescription::read(&open_disk(&self.path, Access::Read)?, self.read_limits());
+        look().map_err(|error: Error| error.with_path(&self.path))
     }
 
     /// How an upload may write an image file.
