@@ -1,6 +1,7 @@
 """What the tests share."""
 
 import io
+import signal
 import tarfile
 from pathlib import Path
 from typing import Any, Callable, Union
@@ -29,6 +30,9 @@ def _no_words_of_the_command(make: "Callable[..., nlxtp.Error]") -> "Callable[..
 
     return checked
 
+
+# A shell's background jobs begin with Ctrl-C ignored, and Python then leaves it so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The native module looks it up once, when the first error occurs.
 _errors.from_native = _no_words_of_the_command(_errors.from_native)
