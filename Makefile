@@ -6,15 +6,21 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export NLXTP = $(abspath $(TARGET_DIR))/release/nlxtp
 export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
 
+# The end-to-end tests that take longest, by a part of their names.
+LONGEST = system_v_init_starts openrc_starts runit_starts programs_are_compiled_with_the_packages \
+	a_virtual_machine_driven_from_python
+E2E = cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --test-threads=1
+
 # End-to-end tests make namespaces and devices: root runs them.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),env,sudo -E)
 
-.PHONY: help demo test build guest deb check unit fuzz-check python-package python-test python-docs e2e fuzz seeds bench bench-python header install wheel \
+.PHONY: help demo test test-long python-source e2e-long build guest deb check unit fuzz-check python-package python-test python-docs e2e fuzz seeds bench bench-python header install wheel \
 	deb-c abi abi-baseline
 
 help:
 	@echo 'make demo    see an archive go into guests, run there, and its results come back'
 	@echo 'make test    run every check and every test there is'
+	@echo 'make test-long   that, and the tests that take longest'
 	@echo 'make build   build the command nlxtp and the static guest program'
 	@echo 'make bench   print how fast the operations are, beside what people use'
 	@echo 'make fuzz    fuzz for SECONDS=60 each target, or TARGET=one; make seeds writes its seeds'
@@ -26,8 +32,13 @@ demo:
 	@$(MAKE) --no-print-directory build
 	@scripts/demo.sh
 
+# What is only tested and not given away needs no slow linking.
+test test-long: export CARGO_PROFILE_RELEASE_LTO = off
 test: check unit fuzz-check python-test python-docs e2e
-	@echo 'All checks and tests have passed.'
+	@echo 'All checks and tests have passed, but for those that take longest: `make test-long` runs them, too.'
+
+test-long: test python-source e2e-long
+	@echo 'All of the longest tests have passed, too.'
 
 build: guest
 	cargo build --release -p nlxtp-host
@@ -61,10 +72,10 @@ unit:
 	scripts/setup.sh test
 	cargo test --workspace --exclude nlxtp-e2e --exclude nlxtp-python --all-features -- --include-ignored
 
-# All seeds, and each target for half a minute.
+# All seeds, and each target for ten seconds.
 fuzz-check:
 	scripts/setup.sh test
-	scripts/fuzz.sh check
+	scripts/fuzz.sh check 10
 
 # The Python package, built and installed as users do it, in an environment of its own; and its tests.
 python-package: guest
@@ -72,6 +83,9 @@ python-package: guest
 	scripts/python.sh install
 python-test: python-package
 	scripts/python.sh test
+
+# The source distribution, installed in a bare environment.
+python-source: python-package
 	scripts/python.sh source
 python-docs: python-package
 	scripts/python.sh docs
@@ -79,15 +93,20 @@ python-docs: python-package
 e2e: build python-package
 	scripts/setup.sh test
 	scripts/debian.sh $(NLXTP_GUEST)
-	$(MAKE) --no-print-directory deb-c
 	scripts/guest-boot.sh
 	scripts/guest-root.sh
 	scripts/guest-root.sh bookworm amd64
 	scripts/guest-root.sh bullseye amd64
 	scripts/guest-root.sh trixie i386
-	for init in systemd sysvinit openrc runit; do scripts/guest-system.sh $$init || exit; done
+	scripts/guest-system.sh systemd
 	scripts/python2-root.sh
-	cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --include-ignored --test-threads=1
+	$(E2E) --include-ignored $(LONGEST:%=--skip %)
+
+# Whole systems with the other init systems, and the packages of the C library.
+e2e-long: e2e
+	$(MAKE) --no-print-directory deb-c
+	for init in sysvinit openrc runit; do scripts/guest-system.sh $$init || exit; done
+	$(E2E) --include-ignored $(LONGEST)
 
 SECONDS := 60
 fuzz:
