@@ -84,11 +84,11 @@ fn package(folder: &Path, start: &str) -> PathBuf {
         name.starts_with(start) && name.ends_with(".deb")
     });
     let package = found.next();
-    package.unwrap_or_else(|| panic!("no {start}*.deb in {}: run make deb-c (`make test` does)", folder.display()))
+    package.unwrap_or_else(|| panic!("no {start}*.deb in {}: run make deb-c (`make test-long` does)", folder.display()))
 }
 
 #[test]
-#[ignore = "needs root, debootstrap, debhelper and CMake; `make test` runs it"]
+#[ignore = "needs root, debootstrap, debhelper and CMake; `make test-long` runs it"]
 fn programs_are_compiled_with_the_packages_and_run_with_the_library_alone() {
     places::require_root();
     let (packages, programs) = (packages(), places::temporary_folder("programs"));

@@ -108,14 +108,14 @@ fn systemd_starts_the_daemon() {
 }
 
 #[test]
-#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+#[ignore = "needs root, debootstrap and QEMU; `make test-long` runs it"]
 fn system_v_init_starts_the_daemon_which_finds_a_disk_by_its_content() {
     let expected = Expected { init: "init /usr/sbin/init", daemon: "daemon", parent: "init", udev: "no" };
     boots_and_runs("sysvinit", "OTHER", &expected);
 }
 
 #[test]
-#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+#[ignore = "needs root, debootstrap and QEMU; `make test-long` runs it"]
 fn openrc_starts_the_daemon() {
     let expected =
         Expected { init: "init /usr/sbin/init", daemon: "daemon --stay", parent: "supervise-daemo", udev: "no" };
@@ -123,7 +123,7 @@ fn openrc_starts_the_daemon() {
 }
 
 #[test]
-#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+#[ignore = "needs root, debootstrap and QEMU; `make test-long` runs it"]
 fn runit_starts_the_daemon() {
     let expected = Expected { init: "runit /usr/sbin/runit", daemon: "daemon --stay", parent: "runsv", udev: "no" };
     boots_and_runs("runit", "NLXTP", &expected);

@@ -119,7 +119,7 @@ fn a_running_container_whose_monitor_python_invokes() {
 }
 
 #[test]
-#[ignore = "needs root, QEMU and the Python package; `make test` runs it"]
+#[ignore = "needs root, QEMU and the Python package; `make test-long` runs it"]
 fn a_virtual_machine_driven_from_python() {
     let experiment = Experiment::new(Interpreter::Sh);
     let image = experiment.path("disk.img");
