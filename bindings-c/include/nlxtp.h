@@ -428,6 +428,67 @@ typedef struct {
 } nlxtp_disk_options;
 
 /**
+ * How far an operation is. The library fills it.
+ */
+typedef struct {
+    /**
+     * Bytes of this structure, as the library knows it.
+     */
+    size_t size;
+    /**
+     * What is being done.
+     */
+    nlxtp_phase phase;
+    /**
+     * Bytes done so far in this phase.
+     */
+    uint64_t done;
+    /**
+     * All of them; UINT64_MAX where that is not known.
+     */
+    uint64_t total;
+} nlxtp_progress;
+
+/**
+ * Is told how far an operation is, at most some 20 times a second, in the thread of the call.
+ * Returns 0, or anything else to cancel the operation. It may call functions of this library, but
+ * none with the handle that is being used.
+ */
+typedef int (*nlxtp_progress_fn)(void *user_data, const nlxtp_progress *progress);
+
+/**
+ * Deadline, cancellation and progress of one operation. Fill it with zeros, then set `size` and
+ * what is wanted. NULL in its place means: no deadline, no cancellation, no reports.
+ */
+typedef struct {
+    /**
+     * sizeof(nlxtp_control).
+     */
+    size_t size;
+    /**
+     * Whether `timeout_ms` counts.
+     */
+    int has_timeout;
+    /**
+     * Milliseconds from now until the operation must be over; 0 only gets what is to be had without
+     * waiting.
+     */
+    uint64_t timeout_ms;
+    /**
+     * Is told how far the operation is; may be NULL.
+     */
+    nlxtp_progress_fn progress;
+    /**
+     * What `progress` gets back.
+     */
+    void *user_data;
+    /**
+     * Cancels the operation from another thread; may be NULL.
+     */
+    const nlxtp_cancel *cancel;
+} nlxtp_control;
+
+/**
  * Tells whether the guest is on: one of nlxtp_power, or a negative errno value where that could not
  * be found out; the call that asked then fails. It is called in the thread of that call.
  */
@@ -491,67 +552,6 @@ typedef struct {
      */
     const char *memory;
 } nlxtp_node_options;
-
-/**
- * How far an operation is. The library fills it.
- */
-typedef struct {
-    /**
-     * Bytes of this structure, as the library knows it.
-     */
-    size_t size;
-    /**
-     * What is being done.
-     */
-    nlxtp_phase phase;
-    /**
-     * Bytes done so far in this phase.
-     */
-    uint64_t done;
-    /**
-     * All of them; UINT64_MAX where that is not known.
-     */
-    uint64_t total;
-} nlxtp_progress;
-
-/**
- * Is told how far an operation is, at most some 20 times a second, in the thread of the call.
- * Returns 0, or anything else to cancel the operation. It may call functions of this library, but
- * none with the handle that is being used.
- */
-typedef int (*nlxtp_progress_fn)(void *user_data, const nlxtp_progress *progress);
-
-/**
- * Deadline, cancellation and progress of one operation. Fill it with zeros, then set `size` and
- * what is wanted. NULL in its place means: no deadline, no cancellation, no reports.
- */
-typedef struct {
-    /**
-     * sizeof(nlxtp_control).
-     */
-    size_t size;
-    /**
-     * Whether `timeout_ms` counts.
-     */
-    int has_timeout;
-    /**
-     * Milliseconds from now until the operation must be over; 0 only gets what is to be had without
-     * waiting.
-     */
-    uint64_t timeout_ms;
-    /**
-     * Is told how far the operation is; may be NULL.
-     */
-    nlxtp_progress_fn progress;
-    /**
-     * What `progress` gets back.
-     */
-    void *user_data;
-    /**
-     * Cancels the operation from another thread; may be NULL.
-     */
-    const nlxtp_cancel *cancel;
-} nlxtp_control;
 
 /**
  * Is shown each status that differs from the one before, in the thread of the call. The status is
@@ -665,11 +665,12 @@ nlxtp_result nlxtp_disk_create(const char *disk,
 /**
  * Looks at a virtual machine's disk by its path: a raw image file or a block device, with a FAT file
  * system in partition 1 or as a whole. Nothing is written, and nothing is believed of what the guest
- * wrote. Its allocation table is read once, so a large disk takes a moment. One to which an upload was
- * cut off can be opened, too. `disk` gets what was found, to be freed with nlxtp_disk_free().
+ * wrote. Its allocation table is read once, so a large disk takes a moment: `control`, which may be
+ * NULL, can end that. One to which an upload was cut off can be opened, too. `disk` gets what was found, to be freed with nlxtp_disk_free().
  * NLXTP_ERROR_NOT_A_TARGET: it is no such disk.
  */
 nlxtp_result nlxtp_disk_open(const char *target,
+                             const nlxtp_control *control,
                              nlxtp_disk **disk,
                              nlxtp_error **error);
 
@@ -677,7 +678,10 @@ nlxtp_result nlxtp_disk_open(const char *target,
  * The same by a descriptor of the image file or block device, which stays the caller's and may be
  * closed. It is opened anew through /proc/self/fd, with the rights of the process.
  */
-nlxtp_result nlxtp_disk_open_fd(int target, nlxtp_disk **disk, nlxtp_error **error);
+nlxtp_result nlxtp_disk_open_fd(int target,
+                                const nlxtp_control *control,
+                                nlxtp_disk **disk,
+                                nlxtp_error **error);
 
 /**
  * Bytes of the whole disk; 0 for NULL.

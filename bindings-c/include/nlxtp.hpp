@@ -112,18 +112,18 @@ private:
 /** What a virtual machine's disk was like when it was opened. */
 class disk {
 public:
-    explicit disk(const std::string &target) {
+    explicit disk(const std::string &target, const nlxtp_control *control = nullptr) {
         nlxtp_error *error = nullptr;
         nlxtp_disk *opened = nullptr;
-        detail::check(nlxtp_disk_open(target.c_str(), &opened, &error), error);
+        detail::check(nlxtp_disk_open(target.c_str(), control, &opened, &error), error);
         handle_.reset(opened, nlxtp_disk_free);
     }
 
     /** By the descriptor of the image file or block device, which stays the caller's. */
-    explicit disk(int target) {
+    explicit disk(int target, const nlxtp_control *control = nullptr) {
         nlxtp_error *error = nullptr;
         nlxtp_disk *opened = nullptr;
-        detail::check(nlxtp_disk_open_fd(target, &opened, &error), error);
+        detail::check(nlxtp_disk_open_fd(target, control, &opened, &error), error);
         handle_.reset(opened, nlxtp_disk_free);
     }
 

@@ -6,6 +6,7 @@ use nlxtp_host::error::Result;
 use nlxtp_host::shared_directory::{DiskDescription, DiskImage, DiskOptions, FatDescription};
 
 use crate::boundary::{self, Handle, Out, c_text, free, get, give, guard, path, read_struct, text};
+use crate::control::nlxtp_control;
 use crate::descriptor;
 use crate::error::{nlxtp_error, nlxtp_result};
 
@@ -92,18 +93,20 @@ impl From<DiskDescription> for Described {
 
 /// Looks at a virtual machine's disk by its path: a raw image file or a block device, with a FAT file
 /// system in partition 1 or as a whole. Nothing is written, and nothing is believed of what the guest
-/// wrote. Its allocation table is read once, so a large disk takes a moment. One to which an upload was
-/// cut off can be opened, too. `disk` gets what was found, to be freed with nlxtp_disk_free().
+/// wrote. Its allocation table is read once, so a large disk takes a moment: `control`, which may be
+/// NULL, can end that. One to which an upload was cut off can be opened, too. `disk` gets what was found, to be freed with nlxtp_disk_free().
 /// NLXTP_ERROR_NOT_A_TARGET: it is no such disk.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_disk_open(
     target: *const c_char,
+    control: *const nlxtp_control,
     disk: *mut *mut nlxtp_disk,
     error: *mut *mut nlxtp_error,
 ) -> nlxtp_result {
     guard("disk_open", error, || {
         let out = Out::new(disk, "nlxtp_disk")?;
-        let found = DiskImage::open(path(target, "target")?)?.describe()?;
+        let control = crate::control::control(control)?;
+        let found = DiskImage::open(path(target, "target")?)?.describe(&control)?;
         out.set(|| give(Described::from(found)));
         Ok(())
     })
@@ -114,12 +117,14 @@ pub extern "C" fn nlxtp_disk_open(
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_disk_open_fd(
     target: c_int,
+    control: *const nlxtp_control,
     disk: *mut *mut nlxtp_disk,
     error: *mut *mut nlxtp_error,
 ) -> nlxtp_result {
     guard("disk_open_fd", error, || {
         let out = Out::new(disk, "nlxtp_disk")?;
-        let found = DiskImage::from_fd(descriptor::own(target)?.into())?.describe()?;
+        let control = crate::control::control(control)?;
+        let found = DiskImage::from_fd(descriptor::own(target)?.into())?.describe(&control)?;
         out.set(|| give(Described::from(found)));
         Ok(())
     })

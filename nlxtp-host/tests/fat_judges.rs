@@ -9,6 +9,7 @@ use std::process::Command;
 
 use fat_support::judges::{self, contents, fsck, run};
 use fat_support::*;
+use nlxtp_host::control::Control;
 use nlxtp_host::fat::{
     DEFAULT_FIRST_LBA, Extent, FatType, FatVolume, FormatOptions, ReadLimits, Target, locate, write_mbr,
 };
@@ -257,7 +258,7 @@ fn a_bare_disk_is_described() {
         std::fs::write(&content, [7; 5000]).unwrap();
         run(Command::new("mcopy").arg("-i").arg(&image).arg(&content).arg("::/content"));
 
-        let found = DiskImage::open(&image).unwrap().describe().unwrap();
+        let found = DiskImage::open(&image).unwrap().describe(&Control::none()).unwrap();
         assert_eq!((found.size, found.partition, found.unfinished), (len, None, false));
         let fat = found.file_system.unwrap();
         assert_eq!((fat.fat_bits, fat.cluster_size, fat.serial), (bits, sectors_per_cluster * 512, 0x1234_abcd));

@@ -280,7 +280,7 @@ static void waits(nlxtp_node *node) {
 /* What was made is told, and by a descriptor the same. */
 static void describes(const char *target) {
     nlxtp_disk *disk = NULL, *again = NULL;
-    OK(nlxtp_disk_open(target, &disk, &error));
+    OK(nlxtp_disk_open(target, NULL, &disk, &error));
     CHECK(nlxtp_disk_bytes(disk) == 8 << 20 && !nlxtp_disk_unfinished(disk));
     CHECK(nlxtp_disk_partition_offset(disk) == 1 << 20);
     CHECK(nlxtp_disk_partition_bytes(disk) == 7 << 20);
@@ -291,12 +291,20 @@ static void describes(const char *target) {
     CHECK(nlxtp_disk_free_bytes(disk) > 6 << 20 && nlxtp_disk_free_bytes(disk) < 7 << 20);
     int descriptor = open(target, O_RDONLY);
     CHECK(descriptor >= 0);
-    OK(nlxtp_disk_open_fd(descriptor, &again, &error));
+    OK(nlxtp_disk_open_fd(descriptor, NULL, &again, &error));
     CHECK(close(descriptor) == 0);
     CHECK(strcmp(nlxtp_disk_json(disk), nlxtp_disk_json(again)) == 0);
     CHECK(nlxtp_disk_serial(disk) == nlxtp_disk_serial(again));
     nlxtp_disk_free(again);
     nlxtp_disk_free(disk);
+    nlxtp_cancel *cancel = NULL;
+    nlxtp_disk *none = NULL;
+    OK(nlxtp_cancel_new(&cancel, &error));
+    nlxtp_cancel_now(cancel);
+    nlxtp_control control = {.size = sizeof(control), .cancel = cancel};
+    FAILS(NLXTP_ERROR_CANCELLED, nlxtp_disk_open(target, &control, &none, &error));
+    CHECK(none == NULL);
+    nlxtp_cancel_free(cancel);
 }
 
 /* Arguments: "disk" or "directory", the target, a place with good.tar.gz and refused.tar. */

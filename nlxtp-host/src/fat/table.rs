@@ -11,6 +11,8 @@ use super::storage::ReadAt;
 const BLOCK_LEN: usize = 512;
 /// Blocks that are kept: 64 KiB, half of the largest FAT16 table.
 const BLOCKS: usize = 128;
+/// Bytes of the table that are read at once to count in it: whole entries of any width.
+const PIECE_LEN: u32 = 96 << 10;
 
 /// What the table says about a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,13 +140,35 @@ impl Table {
         }
     }
 
-    /// Counts the free clusters: reads the whole table once.
-    pub fn count_free(&self, storage: &(impl ReadAt + ?Sized)) -> Result<u32, FatError> {
+    /// Counts the free clusters: reads the whole table once, in pieces, and asks before each whether to
+    /// go on.
+    pub fn count_free<E: From<FatError>>(
+        &self,
+        storage: &(impl ReadAt + ?Sized),
+        mut check: impl FnMut() -> Result<(), E>,
+    ) -> Result<u32, E> {
+        let bits = self.fat_type.bits();
+        let width = if self.fat_type == FatType::Fat32 { 4 } else { 2 };
+        let entries_in_piece = PIECE_LEN * 8 / bits;
+        let end = self.cluster_count.saturating_add(FIRST_CLUSTER);
+        let mut bytes = Vec::new();
         let mut free = 0u32;
-        for index in 0..self.cluster_count {
-            if self.link(storage, FIRST_CLUSTER + index)? == Link::Free {
-                free += 1;
+        let mut start = 0u32;
+        while start < end {
+            check()?;
+            let at = u64::from(start) * u64::from(bits) / 8;
+            let len = self.len.saturating_sub(at).min(u64::from(PIECE_LEN));
+            bytes.resize(usize::try_from(len).unwrap_or_default(), 0);
+            storage.read_exact_at(&mut bytes, self.offset.saturating_add(at)).map_err(FatError::from)?;
+            let next = end.min(start.saturating_add(entries_in_piece));
+            for cluster in start.max(FIRST_CLUSTER)..next {
+                let within = usize::try_from((cluster - start) * bits / 8).unwrap_or(usize::MAX);
+                let entry = bytes.get(within..).and_then(|rest| rest.get(..width));
+                let entry = entry.ok_or_else(|| FatError::not_fat("the allocation table ends early"))?;
+                let raw = entry.iter().rev().fold(0, |raw, byte| raw << 8 | u32::from(*byte));
+                free += u32::from(self.decode(cluster, raw) == Link::Free);
             }
+            start = next;
         }
         Ok(free)
     }
@@ -244,11 +268,38 @@ mod tests {
         assert_eq!(link(5), Link::Free);
         assert!(narrow.link(bytes.as_slice(), 6).is_err());
         assert!(narrow.link(bytes.as_slice(), 1).is_err());
-        assert_eq!(narrow.count_free(bytes.as_slice()).unwrap(), 1);
+        assert_eq!(count_free(&narrow, &bytes), 1);
 
         let wide = table(FatType::Fat32, 2);
         let bytes: Vec<u8> = [0, 0, 0xF000_0003u32, 0xFFFF_FFFF].iter().flat_map(|e| e.to_le_bytes()).collect();
         assert_eq!(follow(&bytes, &wide, 2).unwrap(), [2, 3]);
+    }
+
+    fn count_free(table: &Table, bytes: &[u8]) -> u32 {
+        table.count_free(bytes, || Ok::<_, FatError>(())).unwrap()
+    }
+
+    /// As many as one look at each entry finds, and asked once for each piece.
+    #[test]
+    fn free_clusters_across_pieces() {
+        for (fat_type, count) in [(FatType::Fat12, 4001), (FatType::Fat16, 60_001), (FatType::Fat32, 70_001)] {
+            let table = table(fat_type, count);
+            let len = usize::try_from(fat_type.table_len(count)).unwrap();
+            // Every third byte or so is not 0.
+            let bytes: Vec<u8> = (0..len).map(|at| if at * at % 7 == 4 { 0x5a } else { 0 }).collect();
+            let free = |cluster: &u32| table.link(bytes.as_slice(), *cluster).unwrap() == Link::Free;
+            let expected = u32::try_from((2..count + 2).filter(free).count()).unwrap();
+            assert!(expected > 0 && expected < count);
+            let mut asked = 0;
+            let counted = table.count_free(bytes.as_slice(), || {
+                asked += 1;
+                Ok::<_, FatError>(())
+            });
+            assert_eq!(counted.unwrap(), expected);
+            assert_eq!(asked, len.div_ceil(96 << 10));
+            let stopped = table.count_free(bytes.as_slice(), || Err(FatError::not_fat("stopped")));
+            assert!(stopped.is_err());
+        }
     }
 
     #[test]

@@ -123,7 +123,16 @@ impl<S: ReadAt> FatVolume<S> {
     /// # Errors
     /// [`FatError::Io`].
     pub fn free_bytes(&self) -> Result<u64, FatError> {
-        let free = self.table.count_free(&self.storage)?;
+        self.free_bytes_while(|| Ok(()))
+    }
+
+    /// The same, as long as `check` allows it, which is asked again and again: the table of a large
+    /// volume takes a while.
+    ///
+    /// # Errors
+    /// [`FatError::Io`]; what `check` answers.
+    pub fn free_bytes_while<E: From<FatError>>(&self, check: impl FnMut() -> Result<(), E>) -> Result<u64, E> {
+        let free = self.table.count_free(&self.storage, check)?;
         Ok(u64::from(free) * u64::from(self.geometry.cluster_size()))
     }
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use serde::Serialize;
 
 use super::disk_image::locate;
+use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fat::{FatError, FatVolume, ReadAt, ReadLimits};
 
@@ -52,13 +53,13 @@ pub struct FatDescription {
 
 impl DiskDescription {
     /// Looks at a disk. Its allocation table is read once, and of the directories only the root.
-    pub(super) fn read(disk: &File, limits: ReadLimits) -> Result<Self> {
+    pub(super) fn read(disk: &File, limits: ReadLimits, control: &Control<'_>) -> Result<Self> {
         let size = ReadAt::len(disk).map_err(|error| Error::io("look at the disk", error))?;
         let extent = locate(disk)?;
         // The first block holds the partition table, so no partition begins there.
         let partition = (extent.offset != 0).then_some(DiskPartition { offset: extent.offset, size: extent.len });
         let file_system = match FatVolume::open(disk, extent, limits) {
-            Ok(volume) => Some(describe_volume(&volume)?),
+            Ok(volume) => Some(describe_volume(&volume, control)?),
             Err(FatError::Unfinished) => None,
             Err(error) => return Err(error.into()),
         };
@@ -66,7 +67,7 @@ impl DiskDescription {
     }
 }
 
-fn describe_volume(volume: &FatVolume<&File>) -> Result<FatDescription> {
+fn describe_volume(volume: &FatVolume<&File>, control: &Control<'_>) -> Result<FatDescription> {
     let geometry = volume.geometry();
     Ok(FatDescription {
         fat_bits: geometry.fat_type().bits(),
@@ -74,6 +75,6 @@ fn describe_volume(volume: &FatVolume<&File>) -> Result<FatDescription> {
         label: volume.label()?,
         serial: geometry.volume_id(),
         capacity: geometry.data_bytes(),
-        free: volume.free_bytes()?,
+        free: volume.free_bytes_while(|| control.check())?,
     })
 }

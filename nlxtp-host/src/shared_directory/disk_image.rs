@@ -27,6 +27,7 @@ use super::change_time::{Keeper, Stamp};
 use super::disk_description::DiskDescription;
 use super::disk_replacement::{self, DiskReplacement, Manner};
 use super::kept_disk::{KeptDisk, Look};
+use crate::control::Control;
 use crate::error::{Error, ErrorKind, Remedy, Result};
 use crate::fat::{self, Damage, Extent, FatError, FatVolume, FileReader, ReadAt, ReadLimits, Walk, WalkItem};
 
@@ -155,9 +156,9 @@ impl DiskImage {
     ///
     /// # Errors
     /// As for [`open`](Self::open); [`Changing`](ErrorKind::Changing) where the root directory contradicts
-    /// itself.
-    pub fn describe(&self) -> Result<DiskDescription> {
-        let look = || DiskDescription::read(&open_disk(&self.path, Access::Read)?, self.read_limits());
+    /// itself; what `control` tells.
+    pub fn describe(&self, control: &Control<'_>) -> Result<DiskDescription> {
+        let look = || DiskDescription::read(&open_disk(&self.path, Access::Read)?, self.read_limits(), control);
         look().map_err(|error: Error| error.with_path(&self.path))
     }
 
