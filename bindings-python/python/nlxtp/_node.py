@@ -33,7 +33,7 @@ class Node:
 
     Threads may share a node: each operation holds back others only where the storage demands it, and
     a status can be had while an archive is on its way. After a :func:`os.fork` the child can go on
-    with it, too.
+    with it, too. It can be the context of a ``with``, which closes it in the end; see :meth:`close`.
 
     :param directory: the shared directory, or its path.
     :param power: whether the guest is on: ``"on"`` or ``True``, ``"off"`` or ``False``, ``"unknown"`` or
@@ -55,8 +55,6 @@ class Node:
         given.
     :param keep_open: keep files open from one status query to the next, which makes them cheaper. A
         directory's file system cannot be unmounted meanwhile.
-    It can be the context of a ``with``, which closes it in the end; see :meth:`close`.
-
     :raises NotFoundError: there is nothing at this path.
     :raises NotATargetError: it is neither a directory nor a disk with a FAT file system.
     :raises InvalidInputError: a word, a time or the memory cannot be used.
