@@ -7,8 +7,7 @@ export NLXTP = $(abspath $(TARGET_DIR))/release/nlxtp
 export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
 
 # The end-to-end tests that take longest, by a part of their names.
-LONGEST = system_v_init_starts openrc_starts runit_starts programs_are_compiled_with_the_packages \
-	a_virtual_machine_driven_from_python
+LONGEST = system_v_init_starts openrc_starts runit_starts programs_are_compiled_with_the_packages
 E2E = cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --test-threads=1
 
 # End-to-end tests make namespaces and devices: root runs them.

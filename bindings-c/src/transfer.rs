@@ -138,7 +138,7 @@ pub extern "C" fn nlxtp_node_download(
         let about = |error: Error| error.with_path(archive);
         let downloaded = open.with(|node| {
             let mut new = NewArchive::create(archive, replace != 0).map_err(about)?;
-            let downloaded = node.download(new.writer().map_err(about)?, format, &control)?;
+            let downloaded = node.download(&mut *new.writer(&control).map_err(about)?, format, &control)?;
             new.complete().map_err(about)?;
             Ok(downloaded)
         })?;

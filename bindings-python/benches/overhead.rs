@@ -148,7 +148,8 @@ fn download(target: &Path, archive: &Path) {
     let mut node = node(target).with_power(KnownPower(PowerState::Off)).with_threads(1);
     let mut new = NewArchive::create(archive, true).expect("a new archive");
     let format = OutputFormat::from_path(archive);
-    node.download(new.writer().expect("empty"), format, &Control::none()).expect("downloaded");
+    let control = Control::none();
+    node.download(&mut *new.writer(&control).expect("empty"), format, &control).expect("downloaded");
     new.complete().expect("complete");
 }
 

@@ -35,7 +35,7 @@ mod _native {
     #[pymodule_export]
     use super::operation::{CancelToken, pause};
     #[pymodule_export]
-    use super::status::Status;
+    use super::status::{Status, restored_status};
     #[pymodule_export]
     use super::target::{create_disk, open_target};
     #[pymodule_export]

@@ -91,8 +91,9 @@ impl Parts {
 #[pyclass(frozen, module = "nlxtp._native")]
 pub struct Node {
     parts: Arc<Parts>,
-    /// The node that is asked. Replaced in a forked process, where it may have been half changed.
-    asked: Mutex<Arc<Turns<node::Node>>>,
+    /// The node that is asked; none once this is closed. Replaced in a forked process, where it may have
+    /// been half changed.
+    asked: Mutex<Option<Arc<Turns<node::Node>>>>,
     /// What it remembered at the end of the last query.
     memory: Mutex<Option<Memory>>,
 }
@@ -116,18 +117,27 @@ impl Node {
     pub fn remember(&self, memory: Option<Memory>) -> Result<()> {
         let mut node = self.parts.assemble(memory.clone())?;
         node.keep_open(self.parts.keep_open);
-        *brief(&self.asked) = Arc::new(Turns::new(node));
+        // One that was closed meanwhile stays so.
+        if let Some(asked) = &mut *brief(&self.asked) {
+            *asked = Arc::new(Turns::new(node));
+        }
         *brief(&self.memory) = memory;
         Ok(())
+    }
+
+    /// Refuses to go on with a node that is closed.
+    pub fn check_open(&self, py: Python<'_>, operation: &str) -> PyResult<()> {
+        if brief(&self.asked).is_none() { Err(closed(py, operation)) } else { Ok(()) }
     }
 
     /// The node that is asked, of this process. Needs the interpreter.
     fn current(&self, py: Python<'_>, operation: &str) -> PyResult<Arc<Turns<node::Node>>> {
         let mut asked = brief(&self.asked);
+        let asked = asked.as_mut().ok_or_else(|| closed(py, operation))?;
         if asked.is_copied() {
             let mut node = self.parts.assemble(self.remembered()).map_err(|error| exception(py, operation, error))?;
             node.keep_open(self.parts.keep_open);
-            let copied = std::mem::replace(&mut *asked, Arc::new(Turns::new(node)));
+            let copied = std::mem::replace(asked, Arc::new(Turns::new(node)));
             // Who was changing it does not exist here: to free it could be to free what is not whole.
             std::mem::forget(copied);
         }
@@ -209,9 +219,24 @@ impl Node {
         })?;
         Ok(Self {
             parts: Arc::new(parts),
-            asked: Mutex::new(Arc::new(Turns::new(node))),
+            asked: Mutex::new(Some(Arc::new(Turns::new(node)))),
             memory: Mutex::new(remembered),
         })
+    }
+
+    /// Closes what is open. Operations under way go on to their end.
+    fn close(&self, py: Python<'_>) {
+        let closed = brief(&self.asked).take();
+        match closed {
+            // See `current`.
+            Some(copied) if copied.is_copied() => std::mem::forget(copied),
+            closed => py.detach(|| drop(closed)),
+        }
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        brief(&self.asked).is_none()
     }
 
     fn status(&self, py: Python<'_>) -> PyResult<Status> {
@@ -258,6 +283,7 @@ impl Node {
         timeout: Option<f64>,
         cancel: Option<&CancelToken>,
     ) -> PyResult<String> {
+        self.check_open(py, "upload")?;
         let report = run(py, "upload", Asked::new(timeout, cancel, progress), |control, _| {
             control.check()?;
             let mut node = self.parts.assemble(None)?;
@@ -282,6 +308,7 @@ impl Node {
         timeout: Option<f64>,
         cancel: Option<&CancelToken>,
     ) -> PyResult<(String, u32)> {
+        self.check_open(py, "download")?;
         let format = archive::format(format, level, &archive).map_err(|error| exception(py, "download", error))?;
         let (report, attempts) = run(py, "download", Asked::new(timeout, cancel, progress), |control, _| {
             control.check()?;
@@ -295,7 +322,7 @@ impl Node {
                     let attempts = if new.can_restart() { retries.saturating_add(1) } else { 1 };
                     let policy = RetryPolicy { attempts, ..RetryPolicy::DOWNLOAD };
                     let done = until_settled(&policy, control, || {
-                        node.download(new.writer().map_err(about)?, format, control)
+                        node.download(&mut *new.writer(control).map_err(about)?, format, control)
                     })?;
                     new.complete().map_err(about)?;
                     Ok(done)
@@ -374,6 +401,11 @@ fn download_to(
     let report = node.download(&mut file, format, control)?;
     file.flush().map_err(|error| Error::io("write the archive", error))?;
     Ok(report)
+}
+
+fn closed(py: Python<'_>, operation: &str) -> PyErr {
+    let error = Error::new(ErrorKind::InvalidInput, "this node is closed").with_hint("make another one");
+    exception(py, operation, error)
 }
 
 fn seconds(given: Option<f64>, usual: Duration) -> Result<Duration> {

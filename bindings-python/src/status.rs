@@ -7,6 +7,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict};
 use rextfv_core::operations::{Dialect, StatusReport};
+use rextfv_core::status::{Progress, Truncated};
+use serde_json::Value;
 
 /// What a status query found. It never changes.
 #[pyclass(frozen, module = "nlxtp", eq, hash, weakref)]
@@ -144,6 +146,13 @@ impl Status {
         Ok(py.import("json")?.call_method1("loads", (self.json(),))?.cast_into()?)
     }
 
+    /// For `pickle` and `copy`: the JSON object, and the Custom Status, which that may hold changed.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Kept<'py>)> {
+        let restore = py.import("nlxtp._native")?.getattr("restored_status")?;
+        let custom = self.0.custom.as_deref().map(|custom| PyBytes::new(py, custom));
+        Ok((restore, (self.json(), custom)))
+    }
+
     fn __repr__(&self) -> String {
         format!("<nlxtp.Status {}>", self.json())
     }
@@ -163,4 +172,44 @@ impl Status {
         }
         line
     }
+}
+
+/// What a pickled status is made of.
+type Kept<'py> = (String, Option<Bound<'py, PyBytes>>);
+
+/// The status that was taken apart by `__reduce__`.
+#[pyfunction]
+#[pyo3(signature = (json, custom))]
+pub fn restored_status(json: &str, custom: Option<Vec<u8>>) -> PyResult<Status> {
+    let report = serde_json::from_str(json).and_then(|status| restore(&status, custom));
+    let wrong = |error| pyo3::exceptions::PyValueError::new_err(format!("this is no pickled status: {error}"));
+    report.map(Status).map_err(wrong)
+}
+
+fn restore(status: &Value, custom: Option<Vec<u8>>) -> serde_json::Result<StatusReport> {
+    let field = |name: &str| status[name].clone();
+    let word = |name: &str| status[name].as_str();
+    let is_cut = |word: &str| status["truncated"].as_array().is_some_and(|cut| cut.iter().any(|one| one == word));
+    let [stdout, stderr, custom_too] = Truncated::WORDS.map(is_cut);
+    let steps = |name: &str| status["progress"][name].as_u64();
+    Ok(StatusReport {
+        state: serde_json::from_value(field("state"))?,
+        reason: serde_json::from_value(field("reason"))?,
+        dialect: match word("dialect") {
+            Some("nlxtp") => Some(Dialect::Nlxtp),
+            Some("tomato") => Some(Dialect::Tomato),
+            _ => None,
+        },
+        custom,
+        progress: steps("done").zip(steps("total")).and_then(|(done, total)| Progress::new(done, total)),
+        exit_code: serde_json::from_value(field("exit_code"))?,
+        signal: serde_json::from_value(field("signal"))?,
+        timed_out: serde_json::from_value(field("timed_out"))?,
+        sequence: serde_json::from_value(field("sequence"))?,
+        run_id: serde_json::from_value(field("run_id"))?,
+        stdout_bytes: serde_json::from_value(field("stdout_bytes"))?,
+        stderr_bytes: serde_json::from_value(field("stderr_bytes"))?,
+        truncated: Truncated { stdout, stderr, custom: custom_too },
+        attempts: serde_json::from_value(field("attempts"))?,
+    })
 }

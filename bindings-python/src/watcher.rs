@@ -142,6 +142,7 @@ impl Watcher {
     /// Begins to watch a node.
     fn add(&self, py: Python<'_>, key: u64, node: &Node) -> PyResult<()> {
         self.check_process(py, "watch")?;
+        node.check_open(py, "watch")?;
         let (parts, memory) = (node.parts(), node.remembered());
         run(py, "watch", Asked::default(), |_, _| {
             let node = parts.assemble(memory.clone())?;

@@ -12,6 +12,7 @@ import pytest
 
 import nlxtp
 from conftest import EXAMPLE, Target, archive, content_of, read_archive
+from guest import Guest, Record
 from nlxtp import _errors
 from nlxtp._node import Archive
 from nlxtp._targets import StrPath
@@ -220,7 +221,7 @@ def test_failures_of_real_operations_are_pickled(target: Target, tmp_path: Path)
 
 def test_what_holds_a_guest_is_not_pickled(target: Target) -> None:
     node = nlxtp.Node(target)
-    for thing in [node, node.status(), nlxtp.Watcher(), nlxtp.CancelToken(), nlxtp.AsyncNode(node)]:
+    for thing in [node, nlxtp.Watcher(), nlxtp.CancelToken(), nlxtp.AsyncNode(node)]:
         with pytest.raises(TypeError, match="pickle"):
             pickle.dumps(thing)
     # What says only where it is can be, and so can reports.
@@ -229,6 +230,57 @@ def test_what_holds_a_guest_is_not_pickled(target: Target) -> None:
     assert pickle.loads(pickle.dumps(report)) == report
     assert pickle.loads(pickle.dumps(nlxtp.CustomStatus(b"\xff"))) == b"\xff"
     assert pickle.loads(pickle.dumps(nlxtp.State.RUNNING)) is nlxtp.State.RUNNING
+
+
+def test_a_status_is_pickled_and_copied(guest: Guest) -> None:
+    node = nlxtp.Node(guest.target)
+    statuses = [node.status()]
+    run = node.upload(EXAMPLE).run_id
+    statuses.append(node.status())
+    for record in [
+        Record(run, custom=b"\xff, which is no text", progress="3/7", truncated=("stderr", "custom")),
+        Record(run, sequence=2, state="finished", ended="exit 3", done=True),
+    ]:
+        guest.write_record(record)
+        statuses.append(node.status())
+    assert len(set(statuses)) == len(statuses)
+    for status in statuses:
+        for again in [pickle.loads(pickle.dumps(status)), copy.copy(status), copy.deepcopy(status)]:
+            assert type(again) is nlxtp.Status and again == status and hash(again) == hash(status)
+            assert (again.to_json(), again.custom) == (status.to_json(), status.custom)
+
+
+def test_a_node_that_is_closed(target: Target, tmp_path: Path) -> None:
+    def open_files() -> "list[str]":
+        links = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+        return [os.readlink(link) for link in links if os.path.lexists(link)]
+
+    with nlxtp.Node(target, keep_open=True) as node:
+        node.upload(EXAMPLE)
+        memory = (node.status(), node.memory)[1]
+        assert not node.closed and any(name.startswith(target.path) for name in open_files())
+        watcher = nlxtp.Watcher()
+        watcher.add(node)
+    assert node.closed and node.memory == memory
+    with watcher:
+        # The watcher asks the shared directory by itself.
+        assert watcher.next(timeout=60) is not None
+    assert node.closed and not any(name.startswith(target.path) for name in open_files())
+    node.close()
+    operations: "list[Callable[[], object]]" = [
+        node.status,
+        node.wait,
+        node.output,
+        lambda: next(node.follow()),
+        lambda: node.upload(EXAMPLE),
+        lambda: node.download(tmp_path / "home"),
+        lambda: nlxtp.Watcher().add(node),
+    ]
+    for operation in operations:
+        with pytest.raises(nlxtp.InvalidInputError, match="this node is closed") as closed:
+            operation()
+        assert isinstance(closed.value, ValueError) and not closed.value.may_retry
+    assert not (tmp_path / "home").exists()
 
 
 def test_targets_are_told_apart(tmp_path: Path) -> None:

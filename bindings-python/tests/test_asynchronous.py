@@ -38,6 +38,10 @@ def test_the_cycle_can_be_awaited(guest: Guest, tmp_path: Path) -> None:
         assert [status.state for status in seen] == ["running", "finished"]
         assert await node.output() == b"hello\n"
         assert [piece async for piece in node.follow()] == [b"hello\n"]
+        async with nlxtp.AsyncNode(nlxtp.Node(guest.target)) as other:
+            await other.status()
+        with pytest.raises(nlxtp.InvalidInputError, match="closed"):
+            await other.status()
         assert (await node.download(tmp_path / "a.tar")).files == 4
 
     asyncio.run(main())

@@ -105,6 +105,24 @@ def test_a_download(tmp_path: Path) -> None:
         node.download(nowhere, progress=lambda step: press(), timeout=FOREVER)
 
 
+def test_a_download_to_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+    (tmp_path / "container").mkdir()
+    node = nlxtp.Node(tmp_path / "container")
+    node.upload(archive({"large": bytes(1 << 20)}))
+    pipe = tmp_path / "pipe.tar"
+    os.mkfifo(pipe)
+    for flags in [None, os.O_RDWR]:
+        # Not even open; then open, and soon full.
+        reader = None if flags is None else os.open(pipe, flags)
+        with pytest.raises(nlxtp.TimedOutError):
+            node.download(pipe, timeout=0.2)
+        with ctrl_c() as press:
+            press()
+            node.download(pipe, timeout=FOREVER)
+        if reader is not None:
+            os.close(reader)
+
+
 def test_watching(tmp_path: Path) -> None:
     watcher = nlxtp.Watcher(forever=True)
     watcher.add(nlxtp.Node(tmp_path))

@@ -127,6 +127,7 @@ def test_reports_have_json_forms_and_never_change(tmp_path: Path) -> None:
     node = nlxtp.Node(tmp_path / "container")
     report = node.upload(EXAMPLE)
     told = json.loads(report.to_json())
+    assert report.warnings == ()
     assert (told["run_id"], told["entries"], told["execution"]) == (report.run_id, 1, report.execution)
     assert nlxtp.UploadReport.from_json(report.to_json()) == report
     taken = node.download(tmp_path / "a.tar")
@@ -152,9 +153,11 @@ def test_what_happens_is_logged(guest: Guest, tmp_path: Path, caplog: pytest.Log
     path = node.directory.path
     assert told[0] == ("INFO", f"{path}: uploaded run {report.run_id}, {report.execution}")
     assert told[1][0] == "WARNING" and "exec_status/old" in told[1][1]
-    assert told[2] == ("INFO", f"{path}: finished, exit code 0")
-    assert told[3][0] == "INFO" and "downloaded 3 files" in told[3][1]
-    assert told[4] == ("DEBUG", f"{path}: finished, exit code 0")
+    assert told[2] == ("WARNING", f"{path}: {report.warnings[0]}") and len(report.warnings) == 1
+    assert "auto_exec.sh: it is empty" in report.warnings[0]
+    assert told[3] == ("INFO", f"{path}: finished, exit code 0")
+    assert told[4][0] == "INFO" and "downloaded 3 files" in told[4][1]
+    assert told[5] == ("DEBUG", f"{path}: finished, exit code 0")
     assert all(path in message for _, message in told)
 
 

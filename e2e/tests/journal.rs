@@ -1,6 +1,7 @@
 //! The journal with real guests: the paper's first experiment (section 4.3.1) on containers is recorded,
 //! verified, and done again on fresh ones.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use nlxtp_e2e::experiment::{Experiment, Interpreter};
 use nlxtp_e2e::process::{Finished, run};
 use nlxtp_e2e::{Container, places};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -104,4 +105,45 @@ fn a_replay_invokes_the_monitor() {
     fresh.start();
     let (code, answer) = folder.replay(&["--on", &on("node", &fresh), "--invoke", &fresh.invoke_command()]);
     assert_eq!((code, &answer["same"]), (0, &true.into()), "{answer}");
+}
+
+/// The start script looks at what the guest is like, so that a replay elsewhere comes out otherwise.
+const DEPENDS_ON_THE_GUEST: &str = "#!/bin/sh
+cd \"$archive_dir\" || exit
+echo same >same
+cat /etc/flavour >flavour
+read -r flavour </etc/flavour
+test \"$flavour\" = sweet || { touch sour; exit 3; }
+";
+
+#[test]
+#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+fn a_replay_that_comes_out_otherwise_says_where() {
+    let folder = Folder::new();
+    let content = folder.path("content");
+    fs::create_dir(&content).unwrap();
+    fs::write(content.join("auto_exec.sh"), DEPENDS_ON_THE_GUEST).unwrap();
+    run(Command::new("chmod").arg("755").arg(content.join("auto_exec.sh")), PATIENCE).success();
+    let archive = folder.path("archive.tar");
+    folder.call(&["archive", "create", content.to_str().unwrap(), "-o", archive.to_str().unwrap()]).success();
+
+    let container = container_with_daemon();
+    container.output_of("echo sweet >/etc/flavour");
+    folder.cycle(&container.shared_directory(), "node", &archive, &[]);
+    container.output_of("echo sour >/etc/flavour");
+    let (code, answer) = folder.replay(&["--on", &on("node", &container)]);
+    assert_eq!((code, &answer["same"]), (16, &false.into()), "{answer}");
+    let differences = |step: &str| {
+        let steps = answer["steps"].as_array().unwrap();
+        let step = steps.iter().find(|found| found["step"] == step).unwrap_or_else(|| panic!("no {step}: {answer}"));
+        step["differences"].as_array().unwrap().clone()
+    };
+    assert!(differences("upload").is_empty(), "{answer}");
+    assert_eq!(differences("end"), [json!({"about": "exit code", "recorded": "0", "found": "3"})]);
+    let [flavour, sour] = &differences("download")[..] else { panic!("{answer}") };
+    let told = |difference: &Value, key: &str| difference[key].as_str().unwrap().to_owned();
+    assert_eq!(told(flavour, "about"), "flavour");
+    assert!(told(flavour, "recorded").starts_with("file of 6 bytes, sha256 "), "{answer}");
+    assert!(told(flavour, "found").starts_with("file of 5 bytes, sha256 "), "{answer}");
+    assert_eq!((told(sour, "about"), told(sour, "recorded")), ("sour".into(), "not there".into()));
 }

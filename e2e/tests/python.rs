@@ -119,7 +119,7 @@ fn a_running_container_whose_monitor_python_invokes() {
 }
 
 #[test]
-#[ignore = "needs root, QEMU and the Python package; `make test-long` runs it"]
+#[ignore = "needs root, QEMU and the Python package; `make test` runs it"]
 fn a_virtual_machine_driven_from_python() {
     let experiment = Experiment::new(Interpreter::Sh);
     let image = experiment.path("disk.img");
@@ -129,9 +129,11 @@ fn a_virtual_machine_driven_from_python() {
     let vm = collect("collect", &image, &experiment, || Vm::start(&options));
     experiment.judge_download();
     // A wrong word does not help: QEMU's own lock speaks for itself.
-    for power in ["on", "off", "unknown"] {
+    for (power, error, kind) in
+        [("on", "GuestOnError", "guest-on"), ("off", "InUseError", "in-use"), ("unknown", "InUseError", "in-use")]
+    {
         let told = hostmanager("refused", &[&image, &experiment.archive()], &[power]);
-        assert_eq!((&told["error"], &told["kind"]), (&"GuestOnError".into(), &"guest-on".into()), "{told}");
+        assert_eq!((&told["error"], &told["kind"]), (&error.into(), &kind.into()), "{power}: {told}");
     }
     // Done means that all is on the disk.
     vm.pull_the_plug();

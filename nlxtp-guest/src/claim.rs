@@ -80,13 +80,16 @@ impl Claim {
     /// replaced it meanwhile has brought another script under the same path, and that one is not
     /// ours to start.
     pub fn still_holds(&self) -> bool {
-        let (Ok(Some(there)), Ok(ours)) = (self.shared.look(STATUS_DIRECTORY), self.status.stat()) else {
-            return false;
-        };
-        same_file(&there, &ours)
-            && !STAGED_CONTENT.iter().any(|staged| self.shared.holds(staged))
-            && read_run_id(&self.shared) == self.run
+        still_holds(&self.shared, &self.status, self.run)
     }
+}
+
+/// Whether the shared directory still holds the run that has this `exec_status` and this id.
+pub fn still_holds(shared: &Directory, status: &Directory, run: Option<RunId>) -> bool {
+    let (Ok(Some(there)), Ok(ours)) = (shared.look(STATUS_DIRECTORY), status.stat()) else {
+        return false;
+    };
+    same_file(&there, &ours) && !STAGED_CONTENT.iter().any(|staged| shared.holds(staged)) && read_run_id(shared) == run
 }
 
 /// What came of trying to claim the run.

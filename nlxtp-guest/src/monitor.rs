@@ -85,7 +85,7 @@ pub fn run(config: &Config, background: bool) -> Result<(), Error> {
     let mut run = Run {
         config,
         request: &request,
-        claim,
+        claim: &claim,
         signals,
         writer,
         outputs,
@@ -132,7 +132,7 @@ struct Stop {
 struct Run<'a> {
     config: &'a Config,
     request: &'a Request,
-    claim: Claim,
+    claim: &'a Claim,
     signals: Signals,
     writer: StatusWriter,
     outputs: Outputs,
@@ -170,8 +170,14 @@ impl Run<'_> {
         if !state.has_ended() || !self.request.manifest.tidies() {
             return;
         }
-        let success = state == RunState::Finished && ended == Some(Ending::Exit(0));
-        for problem in tidy::tidy(&self.claim, &self.request.manifest, success) {
+        let (claim, manifest) = (self.claim, &self.request.manifest);
+        let success = tidy::is_success(state, ended);
+        let mut beat = || {
+            if Instant::now() >= self.next_beat {
+                self.beat(state, ended);
+            }
+        };
+        for problem in tidy::tidy(&claim.shared, manifest, success, &|| claim.still_holds(), &mut beat) {
             note(&problem);
             self.outputs.say(&format!("nlxtp-guest: {problem}\n"));
         }
@@ -233,19 +239,24 @@ impl Run<'_> {
         let now = Instant::now();
         let custom_at = self.last_record + SHORTEST_GAP;
         if now >= self.next_beat {
-            self.outputs.flush();
-            self.read_custom();
-            self.record(RunState::Running, false, None);
-            if let Some(tomato) = &self.tomato {
-                let custom = std::mem::take(&mut self.custom_unflushed);
-                survive(tomato.beat(&self.claim.status, custom).doing(|| "write exec_status/running"));
-            }
+            self.beat(RunState::Running, None);
         } else if self.custom_due && now >= custom_at && self.read_custom() {
             self.outputs.flush();
             self.record(RunState::Running, false, None);
         }
         let custom_at = self.custom_due.then_some(self.last_record + SHORTEST_GAP);
         custom_at.map_or(self.next_beat, |custom_at| custom_at.min(self.next_beat))
+    }
+
+    /// Shows that the monitor lives.
+    fn beat(&mut self, state: RunState, ended: Option<Ending>) {
+        self.outputs.flush();
+        self.read_custom();
+        self.record(state, false, ended);
+        if let Some(tomato) = &self.tomato {
+            let custom = std::mem::take(&mut self.custom_unflushed);
+            survive(tomato.beat(&self.claim.status, custom).doing(|| "write exec_status/running"));
+        }
     }
 
     /// Takes the Custom Status in; tells whether it is another than before.

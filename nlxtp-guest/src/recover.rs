@@ -10,12 +10,14 @@ use rextfv_core::layout::STATUS_DIRECTORY;
 use rextfv_core::status::{RunState, Status, Truncated};
 
 use crate::boot;
-use crate::claim::{Claiming, claim, read_run_id};
+use crate::claim::{Claiming, claim, read_run_id, still_holds};
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::error::{Doing, Error, note};
+use crate::error::{Doing, Error, note, survive};
 use crate::monitor::flush_all;
+use crate::request::Request;
 use crate::status_writer::{FoundSlot, Snapshot, StatusWriter, lock_of_dead_monitor, newest, read_slots};
+use crate::tidy;
 use crate::tomato_files;
 
 /// Far more than a process takes from fork to exec.
@@ -26,7 +28,7 @@ const BECOMING_THE_SCRIPT: Duration = Duration::from_secs(2);
 /// If the guest was booted anew since the last record, the record that is added says so; else it
 /// says that the run was interrupted. A run whose script had ended, but whose monitor had not come
 /// to write the Done Flag, is completed, if the guest is still in the same boot: nothing of it is
-/// lost then.
+/// lost then, and what its manifest does not keep is removed first.
 ///
 /// If the monitor seems to live, that takes two seconds: of one that was killed, a child may hold
 /// the lock until it has become the script.
@@ -103,10 +105,38 @@ fn close(config: &Config, shared: &Directory, status: &Directory, slots: [FoundS
     let boot = boot::current();
     let state = state_of_dead(&last, boot);
     note(format_args!("the monitor of a run is dead; the run is closed as {}", state.word()));
-    let done = state.has_ended() && flush_all(shared);
     let mut writer = StatusWriter::resume(slots.map(|slot| slot.file), &last, boot)?;
+    if state.has_ended() {
+        tidy_up(config, shared, status, &last, &mut writer);
+    }
+    let done = state.has_ended() && flush_all(shared);
     writer.commit(status, Snapshot { done, ..snapshot(&last, state) })?;
     tomato_files::end(status, done && config.tomato_status)
+}
+
+/// Removes what the monitor may not have come to remove.
+fn tidy_up(config: &Config, shared: &Directory, status: &Directory, last: &Status, writer: &mut StatusWriter) {
+    let manifest = match Request::read(shared) {
+        Ok(request) => request.manifest,
+        // What cannot be obeyed has started nothing, so there is nothing to remove.
+        Err(why) => return note(why),
+    };
+    if !manifest.tidies() {
+        return;
+    }
+    // The host goes by the interval in the record.
+    let interval = config.heartbeat.min(last.interval);
+    let mut last_beat = Instant::now();
+    let mut beat = || {
+        if last_beat.elapsed() >= interval {
+            survive(writer.commit(status, snapshot(last, last.state)).doing(|| "write the status"));
+            last_beat = Instant::now();
+        }
+    };
+    let success = tidy::is_success(last.state, last.ended);
+    for problem in tidy::tidy(shared, &manifest, success, &|| still_holds(shared, status, last.run), &mut beat) {
+        note(problem);
+    }
 }
 
 /// What becomes of a run that was left like this.

@@ -8,43 +8,51 @@ use std::os::unix::ffi::OsStrExt;
 
 use rextfv_core::layout::{MANIFEST, RUN_ID, STAGING_DIRECTORY, STATUS_DIRECTORY, is_start_script};
 use rextfv_core::run_manifest::{Cover, Pattern, RunManifest};
+use rextfv_core::status::{Ending, RunState};
 
-use crate::claim::Claim;
 use crate::directory::{Directory, is_directory};
 
 /// Deeper directories are left alone.
 const MAX_DEPTH: usize = 128;
 
 /// Removes what the manifest does not keep, and after success what it deletes. Names of the protocol, the
-/// manifest and start scripts stay. Returns what could not be removed, in words.
-pub fn tidy(claim: &Claim, manifest: &RunManifest, success: bool) -> Vec<String> {
-    let mut tidying = Tidying { manifest, success, problems: Vec::new() };
-    let device = match claim.shared.stat() {
+/// manifest and start scripts stay. Doing it twice does no harm. Returns what could not be removed, in words.
+///
+/// `may_go_on` is asked before each entry at the top: what an upload has brought meanwhile is not ours to
+/// remove. `beat` is called before every entry, since it may be long until all are gone.
+pub fn tidy(
+    shared: &Directory,
+    manifest: &RunManifest,
+    success: bool,
+    may_go_on: &dyn Fn() -> bool,
+    beat: &mut dyn FnMut(),
+) -> Vec<String> {
+    let mut tidying = Tidying { manifest, success, may_go_on, beat, problems: Vec::new() };
+    let device = match shared.stat() {
         Ok(stat) => stat.st_dev,
         Err(error) => return vec![format!("cannot look at the shared directory: {error}")],
     };
     let mut path = Vec::new();
-    // What an upload has brought meanwhile is not ours to remove.
-    tidying.directory(&claim.shared, device, &mut path, Cover::Above, &|| claim.still_holds());
+    tidying.directory(shared, device, &mut path, Cover::Above);
     tidying.problems
+}
+
+/// Whether a run that ended like this was a success.
+pub fn is_success(state: RunState, ended: Option<Ending>) -> bool {
+    state == RunState::Finished && ended == Some(Ending::Exit(0))
 }
 
 struct Tidying<'a> {
     manifest: &'a RunManifest,
     success: bool,
+    may_go_on: &'a dyn Fn() -> bool,
+    beat: &'a mut dyn FnMut(),
     problems: Vec<String>,
 }
 
 impl Tidying<'_> {
     /// Goes through a directory; true if nothing is left in it.
-    fn directory(
-        &mut self,
-        directory: &Directory,
-        device: u64,
-        path: &mut Vec<Vec<u8>>,
-        above: Cover,
-        may_go_on: &dyn Fn() -> bool,
-    ) -> bool {
+    fn directory(&mut self, directory: &Directory, device: u64, path: &mut Vec<Vec<u8>>, above: Cover) -> bool {
         let names = match directory.names() {
             Ok(names) => names,
             Err(error) => {
@@ -61,9 +69,10 @@ impl Tidying<'_> {
                 all_gone = false;
                 continue;
             }
-            if !may_go_on() {
+            if path.is_empty() && !(self.may_go_on)() {
                 return false;
             }
+            (self.beat)();
             path.push(bytes.to_vec());
             all_gone &= self.entry(directory, &name, device, path, above);
             path.pop();
@@ -99,7 +108,7 @@ impl Tidying<'_> {
                 return Err(io::Error::other("it is too deep"));
             }
             let below = directory.open_beneath(name)?;
-            if self.directory(&below, device, path, removal, &|| true) && removal == Cover::Whole {
+            if self.directory(&below, device, path, removal) && removal == Cover::Whole {
                 directory.remove_directory(name)?;
                 return Ok(true);
             }
@@ -141,7 +150,7 @@ impl Tidying<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claim::{Claiming, claim};
+    use crate::claim::{Claim, Claiming, claim};
     use std::fs;
     use std::path::Path;
 
@@ -154,6 +163,10 @@ mod tests {
             }
             into.push(path);
         }
+    }
+
+    fn tidy_claimed(claim: &Claim, manifest: &RunManifest, success: bool) -> Vec<String> {
+        tidy(&claim.shared, manifest, success, &|| claim.still_holds(), &mut || {})
     }
 
     /// What is left of a shared directory.
@@ -169,7 +182,7 @@ mod tests {
         fs::write(dir.path().join("elsewhere/kept"), "").unwrap();
         let Claiming::Ours(claim) = claim(dir.path()).unwrap() else { panic!("nobody else is here") };
         let manifest = RunManifest::parse(manifest.as_bytes()).unwrap();
-        assert_eq!(tidy(&claim, &manifest, success), Vec::<String>::new());
+        assert_eq!(tidy_claimed(&claim, &manifest, success), Vec::<String>::new());
         let mut found = Vec::new();
         tree(dir.path(), "", &mut found);
         found.retain(|path| !path.starts_with("auto_exec") && !path.starts_with("nlxtp") && path != "exec_status");
@@ -200,7 +213,7 @@ mod tests {
         fs::write(dir.path().join("new"), "").unwrap();
         fs::write(dir.path().join("nlxtp_run_id"), "0".repeat(32)).unwrap();
         let manifest = RunManifest::parse(b"delete = ['*']").unwrap();
-        assert_eq!(tidy(&claim, &manifest, true), Vec::<String>::new());
+        assert_eq!(tidy_claimed(&claim, &manifest, true), Vec::<String>::new());
         assert!(dir.path().join("new").exists());
     }
 }

@@ -177,13 +177,13 @@ fn a_monitor_killed_without_a_daemon_is_told_by_the_next() {
     share.wait_for_record(|status| status.state == RunState::Interrupted);
 }
 
-/// Leaves a run behind as a dead monitor does.
+/// Leaves a run behind as a dead monitor does. Its interval is so short that no work is done within it.
 fn leave_run(share: &Share, state: RunState, ended: Option<Ending>, boot: Option<BootId>) {
     share.upload("#!/bin/sh\necho again > \"$archive_dir/again\"\n");
     fs::create_dir(share.at("exec_status")).unwrap();
     let status = Directory::open(&share.at("exec_status")).unwrap();
     let run = common::RUN.parse().ok();
-    let mut writer = StatusWriter::create(&status, run, boot, Duration::from_secs(1)).unwrap().unwrap();
+    let mut writer = StatusWriter::create(&status, run, boot, Duration::from_millis(1)).unwrap().unwrap();
     let snapshot = Snapshot {
         state,
         done: false,
@@ -220,6 +220,30 @@ fn a_run_that_lacks_only_done_is_completed() {
     assert_eq!((status.state, status.ended), (RunState::Finished, Some(Ending::Exit(4))));
     share.wait_for("exec_status/done");
     assert!(!share.has("exec_status/running") && !share.has("again"));
+}
+
+#[test]
+fn a_run_whose_monitor_died_while_deleting_is_tidied_before_done() {
+    const FILES: usize = 300;
+    for (code, is_deleted) in [(0, true), (1, false)] {
+        let share = Share::new();
+        leave_run(&share, RunState::Finished, Some(Ending::Exit(code)), nlxtp_guest::boot::current());
+        fs::write(share.at("nlxtp.toml"), "keep = ['results', 'input']\ndelete = ['input']\n").unwrap();
+        for dir in ["results", "input", "other"] {
+            fs::create_dir(share.at(dir)).unwrap();
+            for file in 0..FILES {
+                fs::write(share.at(dir).join(file.to_string()), "").unwrap();
+            }
+        }
+        let _daemon = share.daemon(EVENTS_ONLY);
+        let status = share.wait_for_done();
+        assert_eq!(share.has("input"), !is_deleted);
+        assert!(!share.has("other"));
+        assert_eq!(fs::read_dir(share.at("results")).unwrap().count(), FILES);
+        assert_eq!((status.state, status.ended), (RunState::Finished, Some(Ending::Exit(code))));
+        assert!(status.sequence > 2, "the heartbeat goes on meanwhile");
+        assert!(!share.has("again"));
+    }
 }
 
 #[test]

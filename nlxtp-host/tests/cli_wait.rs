@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use cli_support::{Finished, KINDS, Kind, Place, finished, running, tar_gz};
+use cli_support::{Finished, KINDS, Kind, Place, finished, running, tar, tar_gz, unpack};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rextfv_core::ids::BootId;
@@ -274,13 +274,46 @@ fn a_cancelled_upload_has_changed_nothing() {
 }
 
 #[test]
+fn a_download_to_a_pipe_that_nobody_reads() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    place.write("large.tar", &tar(&[("large", &[7; 1 << 20])]));
+    target.call("upload", &["large.tar"]).expect(0);
+    let pipe = place.path("pipe.tar");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let downloads_nothing = || {
+        target.call("download", &["pipe.tar", "--timeout", "200ms"]).expect(6).says(&["longer than it was given"]);
+        if is_ignored(Signal::SIGTERM) {
+            return;
+        }
+        let child = target.begin("download", &["pipe.tar"]);
+        until_it_takes_signals(&child);
+        signal(&child, Signal::SIGTERM);
+        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(7));
+    };
+    // It is not even open.
+    downloads_nothing();
+    // It is, and gets full.
+    let open = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    downloads_nothing();
+    drop(open);
+    // Whoever comes late gets everything.
+    let child = target.begin("download", &["pipe.tar"]);
+    until_it_takes_signals(&child);
+    let read = fs::read(&pipe).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
+    assert!(unpack(&read)["large"] == [7; 1 << 20]);
+}
+
+#[test]
 fn a_second_signal_kills() {
     let place = Place::new();
     let target = place.target(Kind::Directory, "target");
     target.upload_something();
-    // Nobody reads this pipe, so opening it blocks for ever.
-    nix::unistd::mkfifo(&place.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let mut child = target.begin("download", &["pipe"]);
+    // Nobody reads its standard output, so writing to it blocks for ever.
+    place.write("large.tar", &tar(&[("large", &[7; 1 << 20])]));
+    target.call("upload", &["large.tar"]).expect(0);
+    let mut child = target.begin("download", &["-", "--format", "tar"]);
     until_it_takes_signals(&child);
     let status = loop {
         signal(&child, Signal::SIGTERM);

@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from types import TracebackType
 from typing import IO, Callable, Optional, TypeVar, Union
 
 from . import _native
@@ -44,6 +45,21 @@ class AsyncNode:
     def node(self) -> Node:
         """The node."""
         return self._node
+
+    async def aclose(self) -> None:
+        """Closes the node, as :meth:`Node.close`. ``async with`` does so in the end."""
+        await in_thread(self._executor, CancelToken(), self._node.close)
+
+    async def __aenter__(self) -> "AsyncNode":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        await self.aclose()
 
     async def upload(
         self, archive: Archive, *, progress: Optional[OnProgress] = None, timeout: Optional[float] = None

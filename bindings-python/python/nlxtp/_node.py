@@ -5,6 +5,7 @@ import os
 import time
 import weakref
 from collections.abc import Iterator
+from types import TracebackType
 from typing import IO, Any, Callable, Optional, Union
 
 from . import _native
@@ -32,7 +33,7 @@ class Node:
 
     Threads may share a node: each operation holds back others only where the storage demands it, and
     a status can be had while an archive is on its way. After a :func:`os.fork` the child can go on
-    with it, too.
+    with it, too. It can be the context of a ``with``, which closes it in the end; see :meth:`close`.
 
     :param directory: the shared directory, or its path.
     :param power: whether the guest is on: ``"on"`` or ``True``, ``"off"`` or ``False``, ``"unknown"`` or
@@ -115,6 +116,36 @@ class Node:
         JSON value for ``Node(memory=…)``. ``None`` where there is nothing to remember."""
         return self._native.memory
 
+    def close(self) -> None:
+        """Closes the files that ``keep_open`` keeps open, and ends the use of the node: every operation then
+        raises :exc:`InvalidInputError`. Those under way go on to their end, and a watcher goes on to watch
+        it. :attr:`memory` can still be had. To close it again does nothing.
+
+        >>> import tempfile
+        >>> with nlxtp.Node(tempfile.mkdtemp(), keep_open=True) as node:
+        ...     print(node.status().state)
+        not-started
+        >>> node.closed
+        True
+        """
+        self._native.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._native.closed
+
+    def __enter__(self) -> "Node":
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
     def upload(
         self,
         archive: Archive,
@@ -156,6 +187,8 @@ class Node:
         _log.info("%s: uploaded run %s, %s", self._directory.path, report.run_id, report.execution)
         if report.left_out:
             _log.warning("%s: left out what belongs to the protocol: %s", self._directory.path, report.left_out)
+        for warning in report.warnings:
+            _log.warning("%s: %s", self._directory.path, warning)
         return report
 
     def status(self) -> Status:
@@ -203,7 +236,8 @@ class Node:
         """Packs the whole shared directory into an archive. At a path it stands only when it is complete;
         what was written to a file object is of no use after a failure.
 
-        :param archive: a path, or a binary file object, which is written to from its position on.
+        :param archive: a path, or a binary file object, which is written to from its position on. Where a
+            named pipe is at the path, the download waits for somebody to read it.
         :param format: ``"tar.gz"``, ``"tar"`` or ``"tar.zst"``; what the path ends with, or else
             tar.gz, if it is not given.
         :param level: of the compression: 0 to 9 for tar.gz, 1 to 22 for tar.zst.

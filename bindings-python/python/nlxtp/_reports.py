@@ -40,6 +40,8 @@ class UploadReport:
     """Entries whose mode the target cannot hold."""
     lost_owners: int
     """Entries that belong to another user or group than root in the archive."""
+    warnings: "tuple[str, ...]"
+    """What may keep the start script from running as it was meant, a sentence each."""
     _json: str = field(repr=False, compare=False)
 
     @classmethod
@@ -55,6 +57,7 @@ class UploadReport:
             left_out=tuple(report["left_out"]["listed"]),
             lost_modes=report["lost"]["modes"],
             lost_owners=report["lost"]["owners"],
+            warnings=tuple(report["warnings"]),
             _json=text,
         )
 

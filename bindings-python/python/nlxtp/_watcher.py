@@ -141,6 +141,13 @@ class Watcher:
         """Ends all iterations, from any thread."""
         self._stopped.cancel()
 
+    def close(self) -> None:
+        """Stops, and watches nobody any longer: nothing is kept open when this returns. ``with`` does so in
+        the end."""
+        self.stop()
+        for node in list(self._nodes.values()):
+            self.remove(node)
+
     def __iter__(self) -> Iterator[Change]:
         while (change := self.next()) is not None:
             yield change
@@ -170,7 +177,4 @@ class Watcher:
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
-        """Stops, and watches nobody any longer."""
-        self.stop()
-        for node in list(self._nodes.values()):
-            self.remove(node)
+        self.close()

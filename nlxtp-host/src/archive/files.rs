@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -13,7 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rextfv_core::limits::Limits;
 
 use crate::control::Control;
@@ -124,8 +126,8 @@ pub struct NewArchive(Place);
 
 #[derive(Debug)]
 enum Place {
-    /// A pipe or a device: what is written is written.
-    Stream(File),
+    /// A pipe or a device: what is written is written. It is opened when it is first written to.
+    Stream(PathBuf, Option<File>),
     /// A file beside the archive, which is renamed in the end.
     Beside(Beside),
 }
@@ -155,9 +157,7 @@ impl NewArchive {
             let found = fs::metadata(archive).map_err(|error| Error::io("look at the archive", error))?;
             let kind = found.file_type();
             if kind.is_fifo() || kind.is_char_device() {
-                let stream = File::options().write(true).open(archive);
-                let stream = stream.map_err(|error| Error::io("write the archive", error))?;
-                return Ok(Self(Place::Stream(stream)));
+                return Ok(Self(Place::Stream(target, None)));
             }
             if !found.is_file() {
                 return Err(Error::new(ErrorKind::InvalidInput, "there is something else than a file at this path")
@@ -183,17 +183,24 @@ impl NewArchive {
         matches!(self.0, Place::Beside(_))
     }
 
-    /// Where to write, from the beginning where it may begin anew.
+    /// Where to write, from the beginning where it may begin anew. A pipe is waited for until somebody
+    /// reads it, and whenever nobody does, but not longer than the control allows.
     ///
     /// # Errors
-    /// The file could not be emptied.
-    pub fn writer(&mut self) -> Result<&mut File> {
+    /// The file could not be emptied, the pipe or device not be opened; as the control says.
+    pub fn writer<'w>(&'w mut self, control: &'w Control<'_>) -> Result<Box<dyn Write + 'w>> {
         match &mut self.0 {
-            Place::Stream(stream) => Ok(stream),
+            Place::Stream(path, opened) => {
+                let file = match opened.take() {
+                    Some(file) => file,
+                    None => open_stream(path, control)?,
+                };
+                Ok(Box::new(Stream { file: opened.insert(file), control }))
+            }
             Place::Beside(beside) => {
                 let emptied = beside.file.set_len(0).and_then(|()| beside.file.rewind());
                 emptied.map_err(writing)?;
-                Ok(&mut beside.file)
+                Ok(Box::new(&mut beside.file))
             }
         }
     }
@@ -204,9 +211,58 @@ impl NewArchive {
     /// The storage failed, or something has taken the name meanwhile and is not to be replaced.
     pub fn complete(self) -> Result<()> {
         match self.0 {
-            Place::Stream(_) => Ok(()),
+            Place::Stream(..) => Ok(()),
             Place::Beside(beside) => beside.complete(),
         }
+    }
+}
+
+/// Between two looks whether a pipe is read by now. Also the longest that a control is not asked.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// Opens a pipe as soon as somebody reads it, or a device.
+fn open_stream(path: &Path, control: &Control<'_>) -> Result<File> {
+    loop {
+        // Else the kernel would wait for the reader, and nothing could end that.
+        match File::options().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path) {
+            Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) && is_pipe(path) => {
+                control.sleep(BETWEEN_LOOKS)?;
+            }
+            opened => return opened.map_err(writing),
+        }
+    }
+}
+
+fn is_pipe(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
+}
+
+/// Writes to a pipe or device that never blocks, and waits itself while it is full.
+struct Stream<'w, 'c> {
+    file: &'w mut File,
+    control: &'w Control<'c>,
+}
+
+impl Write for Stream<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.file.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.control.check().map_err(io::Error::other)?;
+                    let time = PollTimeout::try_from(BETWEEN_LOOKS).unwrap_or(PollTimeout::ZERO);
+                    match poll(&mut [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)], time) {
+                        // A signal: the control may know of it.
+                        Ok(_) | Err(Errno::EINTR) => {}
+                        Err(errno) => return Err(errno.into()),
+                    }
+                }
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

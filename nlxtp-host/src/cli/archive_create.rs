@@ -72,9 +72,9 @@ impl Create {
         let built = {
             let meter = Meter::new();
             let control = meter.watch(control);
-            sink.writer().and_then(|out| {
+            sink.writer(&control).and_then(|mut out| {
                 let rules = self.kind.rules(self.limits.limits());
-                let mut builder = Builder::new(self.output.format(), out, rules, &control)?;
+                let mut builder = Builder::new(self.output.format(), &mut *out, rules, &control)?;
                 let stamps = if self.reproducible { Stamps::Fixed(REPRODUCIBLE_TIME) } else { Stamps::Kept };
                 builder.tree("".as_ref(), &self.directory, stamps)?;
                 builder.finish()

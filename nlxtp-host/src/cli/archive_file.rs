@@ -120,10 +120,10 @@ impl Sink {
     }
 
     /// Where to write, from the beginning where it may begin anew.
-    pub fn writer(&mut self) -> Result<&mut dyn Write> {
+    pub fn writer<'w>(&'w mut self, control: &'w Control<'_>) -> Result<Box<dyn Write + 'w>> {
         match self {
-            Self::Standard(stdout) => Ok(stdout),
-            Self::Named(archive) => Ok(archive.writer()?),
+            Self::Standard(stdout) => Ok(Box::new(stdout)),
+            Self::Named(archive) => archive.writer(control),
         }
     }
 

@@ -99,19 +99,20 @@ impl Merge {
         let control = meter.watch(session.control(None));
         let failed = |error| self.output.failure(error);
         let mut parts: Vec<PartAnswer> = Vec::new();
-        let out = sink.writer().map_err(failed)?;
+        let mut out = sink.writer(&control).map_err(failed)?;
         let after_failure = match self.after_failure {
             After::Stop => AfterFailure::Stop,
             After::GoOn => AfterFailure::GoOn,
         };
-        let mut merger =
-            Merger::new(self.output.format(), out, self.kind.rules(limits), after_failure, &control).map_err(failed)?;
+        let mut merger = Merger::new(self.output.format(), &mut *out, self.kind.rules(limits), after_failure, &control)
+            .map_err(failed)?;
         for path in &self.archives {
             let archive = archive_file::open(path, &limits, &control)?;
             let part = merger.add(path, archive).map_err(|error| Failure::archive(error, path))?;
             parts.push(part.into());
         }
         let built = merger.finish().map_err(failed)?;
+        drop(out);
         drop(control);
         drop(meter);
         self.output.complete(sink)?;

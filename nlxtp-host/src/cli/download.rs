@@ -108,7 +108,7 @@ impl Download {
             return Err(Failure::archive(error, &self.archive));
         }
         let attempt = || {
-            let writer = archive.writer().map_err(|error| error.with_path(&self.archive))?;
+            let writer = archive.writer(&control).map_err(|error| error.with_path(&self.archive))?;
             let mut sink = Watched::new(writer);
             node.download(&mut sink, format, &control).map_err(|error| {
                 if error.may_retry() && can_restart {

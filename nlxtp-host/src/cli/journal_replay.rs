@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
+use std::io::{self, Seek};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -293,10 +293,8 @@ impl Replay {
         let path = folder.join(format!("results-of-line-{line}.{}", format.name()));
         let failed = |error: Error| Failure::archive(error, &path);
         let mut archive = NewArchive::create(&path, self.force).map_err(failed)?;
-        let downloaded = session.with_retries(&control, || {
-            let writer: &mut dyn Write = archive.writer()?;
-            node.download(writer, Some(&path), format, &control)
-        });
+        let downloaded = session
+            .with_retries(&control, || node.download(&mut *archive.writer(&control)?, Some(&path), format, &control));
         let (tree, _) = downloaded.map_err(|error| node.failure(error))?;
         archive.complete().map_err(failed)?;
         Ok(tree)

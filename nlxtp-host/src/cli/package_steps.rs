@@ -107,7 +107,9 @@ impl Probe {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let control = session.control(None);
         let mut sink = self.output.begin()?;
-        let written = sink.writer().and_then(|out| write_probe(&self.packages, self.output.format(), out, &control));
+        let written = sink
+            .writer(&control)
+            .and_then(|mut out| write_probe(&self.packages, self.output.format(), &mut *out, &control));
         let bytes = written.map_err(|error| self.output.failure(error))?;
         self.output.complete(sink)?;
         let wanted: Vec<&str> = self.packages.iter().map(PackageName::as_str).collect();
@@ -175,7 +177,9 @@ impl Making {
             let same = Control::none().with_deadline(control.deadline()).with_cancel(session.cancel.clone());
             let control = meter.watch(same);
             let filled = cache.fill(&files, &Http::client(), &control).map_err(Failure::other)?;
-            let written = sink.writer().and_then(|out| installer.write(&cache, self.output.format(), out, &control));
+            let written = sink
+                .writer(&control)
+                .and_then(|mut out| installer.write(&cache, self.output.format(), &mut *out, &control));
             (filled, written.map_err(|error| self.output.failure(error))?)
         };
         self.output.complete(sink)?;
