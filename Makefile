@@ -33,6 +33,9 @@ demo:
 
 # What is only tested and not given away needs no slow linking.
 test test-long: export CARGO_PROFILE_RELEASE_LTO = off
+# And what is only a matter of patience is repeated more often when there is more of it.
+test-long: export NLXTP_TEST_MINUTES = 1
+test-long: export NLXTP_TEST_ROUNDS = 102
 test: check unit fuzz-check python-test python-docs e2e
 	@echo 'All checks and tests have passed, but for those that take longest: `make test-long` runs them, too.'
 

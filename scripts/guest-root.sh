@@ -1,8 +1,7 @@
 #!/bin/sh
 # Makes the root file system that container guests are copied from: a minimal Debian.
 #
-#   scripts/guest-root.sh                    prints the folder: target/guests/root-SUITE
-#   scripts/guest-root.sh SUITE [ARCH]       the same for another suite: root-SUITE-ARCH
+#   scripts/guest-root.sh [SUITE [ARCH]]     prints the folder: target/guests/root-SUITE-ARCH
 #
 # Needs root (or sudo) and debootstrap. Made once per suite and used again afterwards;
 # remove the folder to make it anew. Without arguments, GUEST_SUITE chooses the suite
@@ -23,10 +22,10 @@ default_suite=$([ -r /etc/os-release ] && . /etc/os-release && [ "${ID-}" = debi
     echo "${VERSION_CODENAME-}") || true
 suite=${1:-${GUEST_SUITE:-${default_suite:-bookworm}}}
 architecture=${2:-amd64}
-root=$guests/root-$suite${1:+-$architecture}
+root=$guests/root-$suite-$architecture
 
 finish() {
-    [ $# -gt 0 ] || ln -sfn "root-$suite" "$guests/root"
+    [ $# -gt 0 ] || ln -sfn "${root##*/}" "$guests/root"
     echo "$root"
     exit 0
 }

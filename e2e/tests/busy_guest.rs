@@ -1,7 +1,7 @@
 //! A guest writes its status and other files as fast as it can, and the host reads all the time: it
 //! never takes anything for a status that the guest has not written.
 //!
-//! `NLXTP_TEST_MINUTES` says how long each of the guests is watched; half a minute if not set.
+//! `NLXTP_TEST_MINUTES` says how long each of the guests is watched; a quarter of one if not set.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const LINES: [usize; 8] = [1, 3, 40, 700, 5, 2000, 1, 9000];
 
 /// Records that must be seen of each guest.
-const ENOUGH_RECORDS: u64 = 60;
+const ENOUGH_RECORDS: u64 = 30;
 
 /// Between two downloads.
 const DOWNLOAD_EVERY: Duration = Duration::from_secs(3);
@@ -105,7 +105,7 @@ impl Watched {
     fn watch(&mut self) {
         let length = match std::env::var("NLXTP_TEST_MINUTES") {
             Ok(minutes) => Duration::from_secs_f64(60.0 * minutes.parse::<f64>().expect("NLXTP_TEST_MINUTES")),
-            Err(_) => Duration::from_secs(30),
+            Err(_) => Duration::from_secs(15),
         };
         let booting = Instant::now();
         while self.last.is_none() {
