@@ -65,6 +65,13 @@ pub fn read_file(image: &Path, offset: u64, path: &str) -> Vec<u8> {
     mtools("mtype", image, offset, &[], &[path]).success().stdout
 }
 
+/// The same while a guest writes to the file system: `None` if what mtools finds does not fit
+/// together, as between the guest's writes to a table and to a directory, or is not there.
+pub fn read_changing_file(image: &Path, offset: u64, path: &str) -> Option<Vec<u8>> {
+    let read = mtools("mtype", image, offset, &[], &[path]);
+    read.status.success().then_some(read.stdout)
+}
+
 /// Lists all paths in a FAT file system that begins `offset` bytes into the image.
 ///
 /// # Panics

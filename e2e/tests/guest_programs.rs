@@ -16,11 +16,9 @@ const RUN_ID: &str = "00112233445566778899aabbccddeeff";
 
 /// The newest valid record on the disk, read while the guest may be writing.
 fn status(disk: &Path, offset: u64) -> Option<Status> {
-    let names = image::list(disk, offset);
     let slots = ["exec_status/status.0", "exec_status/status.1"].into_iter();
-    let slots = slots.filter(|slot| names.iter().any(|name| name == slot));
-    let records = slots.filter_map(|slot| status_codec::decode(&image::read_file(disk, offset, slot)).ok());
-    records.max_by_key(|status| status.sequence)
+    let contents = slots.filter_map(|slot| image::read_changing_file(disk, offset, slot));
+    contents.filter_map(|record| status_codec::decode(&record).ok()).max_by_key(|status| status.sequence)
 }
 
 #[track_caller]

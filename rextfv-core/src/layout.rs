@@ -25,6 +25,12 @@ pub const CUSTOM: &str = "exec_status/custom";
 /// status.
 pub const PROGRESS: &str = "exec_status/progress";
 
+/// The digests of what the shared directory holds when the run has ended, see [`digests`](crate::digests).
+pub const DIGESTS: &str = "exec_status/digests";
+
+/// The same while they are being written; it is then renamed.
+pub const DIGESTS_PART: &str = "exec_status/digests.part";
+
 /// The run id that the host writes with each upload: 32 hexadecimal digits and a newline.
 pub const RUN_ID: &str = "nlxtp_run_id";
 

@@ -15,6 +15,7 @@
 //!   without comparing clocks.
 //! - [`archive_rules`]: which archive entries are taken, for which target, within which limits.
 //! - [`run_manifest`]: what an archive may ask for its run.
+//! - [`digests`]: what the guest says the shared directory holds in the end.
 //! - [`start_script`]: what keeps a start script from being started.
 //! - [`shared_directory`]: the trait of the storage that host and guest share;
 //!   [`operations`]: the three operations; [`powers`]: what comes in from outside (clock, guest
@@ -31,6 +32,7 @@
 extern crate alloc;
 
 pub mod archive_rules;
+pub mod digests;
 pub mod entry_path;
 pub mod fat_names;
 pub mod ids;
