@@ -77,10 +77,12 @@ class Upload(_Report):
 
 class Download(_Report):
     """What a download took home. ``changed``: files that changed while they were read; ``left_out``:
-    entries that the archive lacks; the JSON form names both. ``settled``: whether nothing is known to have
-    changed or vanished meanwhile."""
+    entries that the archive lacks; the JSON form names both. ``attempts``: how often it was packed.
+    ``settled``: whether nothing is known to have changed or vanished in the last of them."""
 
-    _fields = ("files", "directories", "symlinks", "bytes", "archive_bytes", "changed", "left_out", "settled")
+    _fields = (
+        "files", "directories", "symlinks", "bytes", "archive_bytes", "changed", "left_out", "attempts", "settled",
+    )  # fmt: skip
 
 
 # Python 2 makes a `long` of 64 bits from C, which some of its own protocols cannot take: hence `int`.
@@ -155,5 +157,6 @@ def download(library, handle):
         archive_bytes=int(library.nlxtp_download_archive_bytes(handle)),
         changed=int(library.nlxtp_download_changed(handle)),
         left_out=int(library.nlxtp_download_left_out(handle)),
+        attempts=int(library.nlxtp_download_attempts(handle)),
         settled=library.nlxtp_download_settled(handle),
     )
