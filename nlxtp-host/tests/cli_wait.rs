@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use cli_support::{Finished, KINDS, Kind, Place, finished, running, tar, tar_gz, unpack};
+use cli_support::{Finished, KINDS, Kind, Place, finished, is_ignored, running, tar, tar_gz, unpack};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rextfv_core::ids::BootId;
@@ -221,14 +221,6 @@ fn watching_has_an_end() {
     let finished = target.call("status", &["--watch", "--timeout", "50ms"]).expect(6);
     assert_eq!(finished.text(), "not-started\n");
     target.call("status", &["--timeout", "1s"]).expect(2);
-}
-
-/// Whether whoever runs the tests has a signal ignored, as shells do with SIGINT for their background
-/// jobs, and `nohup` with SIGHUP; the command respects that.
-fn is_ignored(signal: Signal) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let digits = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
-    u64::from_str_radix(digits, 16).unwrap() & (1 << (signal as u64 - 1)) != 0
 }
 
 #[test]

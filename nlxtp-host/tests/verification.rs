@@ -130,18 +130,20 @@ fn what_is_no_file_is_neither_followed_nor_waited_for() {
     let shared = folder.path().join("shared");
     fs::create_dir_all(shared.join("exec_status")).unwrap();
     let path = shared.join(layout::DIGESTS);
-    let make: [(&str, &dyn Fn(&Path)); 4] = [
-        ("it is a symbolic link", &|path| symlink(&outside, path).unwrap()),
-        ("it is a FIFO, socket or device", &|path| mkfifo(path, Mode::S_IRWXU).unwrap()),
-        ("it is a FIFO, socket or device", &|path| drop(UnixListener::bind(path).unwrap())),
-        ("it is a directory", &|path| fs::create_dir(path).unwrap()),
-    ];
-    for (reason, make) in make {
-        make(&path);
-        let report = download(&mut Node::new(HostDirectory::open(&shared).unwrap()));
-        assert_eq!(report.verification, Verification::Unusable { reason: reason.into() });
-        if path.is_dir() { fs::remove_dir(&path).unwrap() } else { fs::remove_file(&path).unwrap() }
-    }
+    let download = || download(&mut Node::new(HostDirectory::open(&shared).unwrap())).verification;
+    let unusable = |reason: &str| Verification::Unusable { reason: reason.into() };
+
+    symlink(&outside, &path).unwrap();
+    assert_eq!(download(), unusable("it is a symbolic link"));
+    fs::remove_file(&path).unwrap();
+    mkfifo(&path, Mode::S_IRWXU).unwrap();
+    assert_eq!(download(), unusable("it is a FIFO, socket or device"));
+    fs::remove_file(&path).unwrap();
+    let _socket = UnixListener::bind(&path).unwrap();
+    assert_eq!(download(), unusable("it is a FIFO, socket or device"));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(download(), unusable("it is a directory"));
 }
 
 /// What comes of a download during which the guest does something once the first file is open.

@@ -75,6 +75,9 @@ fn flags(remedy: Remedy) -> &'static str {
         Remedy::RaiseMaxBytes => "raise --max-bytes",
         Remedy::Replace => "choose another name, or replace it with --force",
         Remedy::FollowLinks => "--follow-links uploads a copy of what a link leads to",
+        Remedy::GoOn => {
+            "run it again, with a longer --timeout if that was too short: what has come is kept, and it goes on there"
+        }
         _ => remedy.words(),
     }
 }

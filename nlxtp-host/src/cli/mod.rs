@@ -24,6 +24,7 @@ mod journal_options;
 mod journal_replay;
 mod journal_verify;
 mod logs;
+mod manifest;
 mod memory_file;
 mod options;
 mod output;
