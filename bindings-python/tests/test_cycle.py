@@ -69,7 +69,7 @@ def test_the_whole_cycle(guest: Guest) -> None:
 
 def test_a_download_is_compared_with_the_digests_of_the_guest(guest: Guest) -> None:
     node = nlxtp.Node(guest.target)
-    node.upload(archive({"a": b"a", "b": b"b"}))
+    run = node.upload(archive({"a": b"a", "b": b"b"})).run_id
 
     def write_digests(files: "dict[str, bytes]") -> None:
         lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
@@ -77,6 +77,8 @@ def test_a_download_is_compared_with_the_digests_of_the_guest(guest: Guest) -> N
 
     written = content_of(node)
     write_digests(written)
+    assert node.download(io.BytesIO()).verification.outcome == "no-digests", "it is not done"
+    guest.write_record(Record(run=run, state="finished", ended="exit 0", done=True))
     found = node.download(io.BytesIO()).verification
     assert (found.outcome, found.files, found.reason) == ("verified", 3, None)
     assert found.content == found.missing == found.unlisted == ()

@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::Duration;
 
 use archives::{SCRIPT, archive};
 use nix::sys::stat::Mode;
@@ -21,9 +22,12 @@ use nlxtp_host::node::Node;
 use nlxtp_host::shared_directory::HostDirectory;
 use rextfv_core::digests::{self, MAX_DIGESTS_BYTES};
 use rextfv_core::entry_path::{EntryPath, displayable};
+use rextfv_core::ids::RunId;
 use rextfv_core::layout;
 use rextfv_core::operations::{ContentProblem, DownloadReport};
 use rextfv_core::shared_directory::Representation;
+use rextfv_core::status::{Ending, RunState, Status, Truncated};
+use rextfv_core::status_codec;
 use rextfv_core::verification::{Differences, Outcome, Verification};
 use stores::{DiskStore, HostStore, MemoryStore, Store};
 
@@ -44,6 +48,26 @@ fn written_down(files: &[(&str, &[u8])]) -> Vec<u8> {
     files.iter().flat_map(line).collect()
 }
 
+fn record(run: RunId, sequence: u64, done: bool) -> Vec<u8> {
+    let (state, ended) = if done { (RunState::Finished, Some(Ending::Exit(0))) } else { (RunState::Running, None) };
+    status_codec::encode(&Status {
+        run: Some(run),
+        sequence,
+        state,
+        done,
+        running_info: sequence,
+        interval: Duration::from_secs(1),
+        boot: None,
+        ended,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        truncated: Truncated::default(),
+        custom: None,
+        progress: None,
+    })
+    .unwrap()
+}
+
 fn download(node: &mut Node) -> DownloadReport {
     node.download(&mut io::sink(), OutputFormat::Tar, &Control::none()).unwrap()
 }
@@ -60,7 +84,7 @@ fn a_download_is_what_the_guest_wrote_until_something_changes() {
     for store in stores() {
         let mut node = Node::from_boxed(store.open());
         let uploaded = node.upload(&mut archive(&[SCRIPT, ("d/data", b"data")]), &Control::none()).unwrap();
-        store.guest_writes("exec_status/status.0", b"some record");
+        store.guest_writes("exec_status/status.0", &record(uploaded.run_id, 1, false));
         store.guest_writes("exec_status/stdout", b"hello\n");
         assert_eq!(download(&mut node).verification, Verification::NoDigests);
 
@@ -78,8 +102,8 @@ fn a_download_is_what_the_guest_wrote_until_something_changes() {
             (result, b"42"),
         ];
         store.guest_writes(layout::DIGESTS, &written_down(&files));
-        // What a monitor writes after them.
-        store.guest_writes("exec_status/status.1", b"another record");
+        assert_eq!(download(&mut node).verification, Verification::NoDigests, "they may be torn");
+        store.guest_writes("exec_status/status.1", &record(uploaded.run_id, 2, true));
         store.guest_writes("exec_status/done", b"");
         assert_eq!(download(&mut node).verification, Verification::Verified { files: 5 });
 
@@ -95,6 +119,11 @@ fn a_download_is_what_the_guest_wrote_until_something_changes() {
         assert_eq!(found.content.listed, ["d/data", "exec_status/stdout", &displayable(result.as_bytes())]);
         assert_eq!(found.missing.listed, ["d/gone"]);
         assert_eq!(found.unlisted.listed, ["late"]);
+
+        // Damage does not pass for a run that is not done.
+        store.guest_writes("exec_status/status.0", b"?");
+        store.guest_writes("exec_status/status.1", b"?");
+        assert_eq!(download(&mut node).verification.outcome(), Outcome::Unusable);
     }
 }
 
@@ -103,6 +132,8 @@ fn digests_that_are_none_are_told_and_the_archive_is_made() {
     let good = written_down(&[("a", b"a"), ("b", b"b")]);
     for store in stores() {
         store.guest_writes("a", b"a");
+        // In ToMaTo's dialect.
+        store.guest_writes("exec_status/done", b"");
         for (content, reason) in [
             (&good[..good.len() - 1], "line 2: the line is cut off"),
             (&good.repeat(2), "line 3: the path is there twice or not in byte order"),
@@ -112,7 +143,7 @@ fn digests_that_are_none_are_told_and_the_archive_is_made() {
             store.guest_writes(layout::DIGESTS, content);
             let mut node = Node::from_boxed(store.open());
             let report = download(&mut node);
-            assert_eq!(report.files, 2);
+            assert_eq!(report.files, 3);
             let Verification::Unusable { reason: found } = report.verification else { panic!("{reason}: {report:?}") };
             assert!(found.contains(reason), "{found}");
         }
@@ -169,6 +200,7 @@ fn what_changes_while_it_is_packed_is_told() {
     fs::create_dir(shared.join("exec_status")).unwrap();
     fs::write(shared.join("a"), &file).unwrap();
     fs::write(&digests, written_down(&[("a", &file)])).unwrap();
+    fs::write(shared.join("exec_status/done"), "").unwrap();
 
     let settled = disturbed(shared, &|| ());
     assert_eq!(settled.verification, Verification::Verified { files: 1 });
@@ -193,6 +225,7 @@ fn the_journal_keeps_what_came_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let (shared, journal) = (folder.path().join("shared"), folder.path().join("journal.jsonl"));
     fs::create_dir_all(shared.join("exec_status")).unwrap();
+    fs::write(shared.join("exec_status/done"), "").unwrap();
     fs::write(shared.join("a"), "a").unwrap();
     let mut node = Node::new(HostDirectory::open(&shared).unwrap())
         .with_journal(Journal::open(&journal).unwrap().for_node("node"));

@@ -22,7 +22,7 @@ pub enum Verification {
     },
     /// It does not.
     Differs(Differences),
-    /// The guest has written no digests: its monitor writes none, or the run has not come so far.
+    /// The guest has written no digests, or its run is not done, so that they do not count yet.
     #[default]
     NoDigests,
     /// What is in the place of the guest's digests cannot be used.

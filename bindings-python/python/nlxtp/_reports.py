@@ -90,8 +90,8 @@ class Verification:
 
     outcome: str
     """``"verified"``: the archive holds exactly the files that the guest wrote down, with the contents that
-    they had. ``"differs"``: it does not. ``"no-digests"``: the guest has written none. ``"unusable"``: what is
-    in their place cannot be used. Later versions may add words."""
+    they had. ``"differs"``: it does not. ``"no-digests"``: the guest has written none, or its run is not done.
+    ``"unusable"``: what is in their place cannot be used. Later versions may add words."""
     files: int
     """How many files were compared and are the same; 0 unless verified."""
     content: "tuple[str, ...]"

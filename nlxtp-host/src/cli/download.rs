@@ -229,7 +229,7 @@ impl Download {
 fn show_verification(verification: &Verification) -> String {
     match verification {
         Verification::Verified { files } => format!("verified: {}\n", show_count(*files, "file", "files")),
-        Verification::NoDigests => "not verified: the guest has written no digests\n".into(),
+        Verification::NoDigests => "not verified: the guest has written no digests, or is not done\n".into(),
         Verification::Unusable { reason } => {
             format!("not verified: the guest's digests ({}) cannot be used: {reason}\n", layout::DIGESTS)
         }

@@ -6,6 +6,7 @@ use rextfv_core::digests::{self, DigestsProblem, MAX_DIGESTS_BYTES};
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::layout;
 use rextfv_core::shared_directory::{Entry, EntryKind, LeftOut, View};
+use rextfv_core::status_reader::{Reading, read_status};
 use rextfv_core::verification::{Comparison, Verification};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -13,7 +14,7 @@ use crate::journal::digest::Digest;
 
 /// How far the comparison of a download with the guest's digests has come.
 pub(super) enum Check {
-    /// The guest has written none.
+    /// The guest has written none, or is not done.
     NoDigests,
     /// It has written some.
     Comparing {
@@ -85,6 +86,7 @@ impl Check {
 
 /// What there is in the place of the digests.
 enum Found {
+    /// Nothing that counts: before the run is done, they may be torn.
     Nothing,
     Other(&'static str),
     File(Vec<u8>),
@@ -100,6 +102,12 @@ fn read(view: &mut dyn View<Error = Error>) -> Result<Found> {
         Some(Entry { kind: EntryKind::Symlink, .. }) => return Ok(Found::Other("it is a symbolic link")),
         Some(Entry { kind: EntryKind::File, size, .. }) => size,
     };
+    match read_status(view)?.reading {
+        Reading::Record(status) if status.done => {}
+        Reading::Tomato(status) if status.done => {}
+        Reading::Unusable(_) => return Ok(Found::Other("the status cannot be read, so that they may be torn")),
+        _ => return Ok(Found::Nothing),
+    }
     let most = usize::try_from(size).unwrap_or(usize::MAX).min(MAX_DIGESTS_BYTES) + 1;
     let mut file = vec![0; most];
     let read = view.read_at(&path, 0, &mut file)?;
