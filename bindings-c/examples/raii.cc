@@ -13,7 +13,7 @@ int main(int count, char **arguments) {
         nlxtp::node node(arguments[1]);
         nlxtp::control patient;
         patient.timeout = std::chrono::minutes(1);
-        std::cout << "run " << node.upload(arguments[2], patient) << '\n';
+        std::cout << "run " << node.upload(arguments[2], patient).run_id() << '\n';
         const nlxtp::status status = node.wait(patient);
         std::cout << status.word() << '\n' << node.output(status);
         node.download(arguments[3], true, patient);

@@ -99,7 +99,7 @@ enum nlxtp_result
      */
     NLXTP_ERROR_CANCELLED = 16,
     /**
-     * The upload stands, but the monitor could not be invoked.
+     * The upload stands, but the monitor could not be invoked; nlxtp_error_upload() tells what it did.
      */
     NLXTP_ERROR_INVOKE_FAILED = 17,
     /**
@@ -141,15 +141,16 @@ enum nlxtp_phase
      */
     NLXTP_PHASE_EXAMINING = 1,
     /**
-     * The content is being unpacked; bytes of content.
+     * The archive is being unpacked, and validated unless it was before; bytes of the archive as it lies
+     * on the disk.
      */
     NLXTP_PHASE_EXTRACTING = 2,
     /**
-     * An archive is being made; bytes of content.
+     * An archive is being made; bytes of content. How many there are is known only when it is complete.
      */
     NLXTP_PHASE_PACKING = 3,
     /**
-     * What was written is being flushed to the disk.
+     * What was written is being flushed to the disk; nobody can say how far that is.
      */
     NLXTP_PHASE_FLUSHING = 4,
 };
@@ -261,6 +262,40 @@ enum nlxtp_dialect
 typedef enum nlxtp_dialect nlxtp_dialect;
 #else
 typedef int32_t nlxtp_dialect;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What came of comparing a download with the digests that the guest wrote before it was done. Later
+ * versions may add outcomes.
+ */
+enum nlxtp_verification
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * The guest has written none, or its run is not done.
+     */
+    NLXTP_VERIFICATION_NO_DIGESTS = 0,
+    /**
+     * The archive holds exactly the files that the guest wrote down, with the contents that they had.
+     */
+    NLXTP_VERIFICATION_VERIFIED = 1,
+    /**
+     * It does not.
+     */
+    NLXTP_VERIFICATION_DIFFERS = 2,
+    /**
+     * What is in the place of the guest's digests cannot be used.
+     */
+    NLXTP_VERIFICATION_UNUSABLE = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum nlxtp_verification nlxtp_verification;
+#else
+typedef int32_t nlxtp_verification;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -440,7 +475,7 @@ typedef struct {
      */
     nlxtp_phase phase;
     /**
-     * Bytes done so far in this phase.
+     * Bytes done so far in this phase; 0 where that is not known.
      */
     uint64_t done;
     /**
@@ -450,9 +485,9 @@ typedef struct {
 } nlxtp_progress;
 
 /**
- * Is told how far an operation is, at most some 20 times a second, in the thread of the call.
- * Returns 0, or anything else to cancel the operation. It may call functions of this library, but
- * none with the handle that is being used.
+ * Is told how far an operation is: when a phase begins, when it is complete, and at most some 20 times a
+ * second between, in the thread of the call. Returns 0, or anything else to cancel the operation. It may
+ * call functions of this library, but none with the handle that is being used.
  */
 typedef int (*nlxtp_progress_fn)(void *user_data, const nlxtp_progress *progress);
 
@@ -666,7 +701,8 @@ nlxtp_result nlxtp_disk_create(const char *disk,
  * Looks at a virtual machine's disk by its path: a raw image file or a block device, with a FAT file
  * system in partition 1 or as a whole. Nothing is written, and nothing is believed of what the guest
  * wrote. Its allocation table is read once, so a large disk takes a moment: `control`, which may be
- * NULL, can end that. One to which an upload was cut off can be opened, too. `disk` gets what was found, to be freed with nlxtp_disk_free().
+ * NULL, can end that; its `progress` is not called. One to which an upload was cut off can be opened, too.
+ * `disk` gets what was found, to be freed with nlxtp_disk_free().
  * NLXTP_ERROR_NOT_A_TARGET: it is no such disk.
  */
 nlxtp_result nlxtp_disk_open(const char *target,
@@ -777,35 +813,42 @@ const char *nlxtp_error_message(const nlxtp_error *error);
 
 /**
  * The file, directory or archive entry that it is about, escaped for showing; NULL where there is
- * none.
+ * none, and for NULL.
  */
 const char *nlxtp_error_path(const nlxtp_error *error);
 
 /**
- * The way out; NULL where none is known.
+ * The way out; NULL where none is known, and for NULL.
  */
 const char *nlxtp_error_hint(const nlxtp_error *error);
 
 /**
- * Whether the same call may succeed if it is made again.
+ * Whether the same call may succeed if it is made again; false for NULL.
  */
 bool nlxtp_error_may_retry(const nlxtp_error *error);
 
 /**
- * For NLXTP_ERROR_REFUSED: how many entries of the archive are not taken. The first 1000 can be
- * asked for one by one.
+ * For NLXTP_ERROR_REFUSED: how many entries of the archive are not taken; 0 for other failures, and for
+ * NULL. The first 1000 can be asked for one by one.
  */
 uint64_t nlxtp_error_refusal_count(const nlxtp_error *error);
 
 /**
- * The name of a refused entry, escaped for showing; NULL if there are fewer.
+ * The name of a refused entry, escaped for showing; NULL if there are fewer, and for NULL.
  */
 const char *nlxtp_error_refusal_entry(const nlxtp_error *error, size_t index);
 
 /**
- * Why that entry is refused; NULL if there are fewer.
+ * Why that entry is refused; NULL if there are fewer, and for NULL.
  */
 const char *nlxtp_error_refusal_reason(const nlxtp_error *error, size_t index);
+
+/**
+ * For NLXTP_ERROR_INVOKE_FAILED: what the upload did, which stands; its execution is
+ * NLXTP_EXECUTION_BY_DAEMON, the only way that is left besides a reboot. NULL for other failures, and for
+ * NULL. It belongs to the error and goes with it: do not free it.
+ */
+const nlxtp_upload *nlxtp_error_upload(const nlxtp_error *error);
 
 /**
  * Frees an error. NULL is harmless.
@@ -897,17 +940,17 @@ nlxtp_result nlxtp_node_read_output(const nlxtp_node *node,
 const char *nlxtp_upload_run_id(const nlxtp_upload *upload);
 
 /**
- * Files, directories and links made.
+ * Files, directories and links made; 0 for NULL.
  */
 uint64_t nlxtp_upload_entries(const nlxtp_upload *upload);
 
 /**
- * Bytes of all files together.
+ * Bytes of all files together; 0 for NULL.
  */
 uint64_t nlxtp_upload_bytes(const nlxtp_upload *upload);
 
 /**
- * The start script's name, escaped for showing; NULL where there is none.
+ * The start script's name, escaped for showing; NULL where there is none, and for NULL.
  */
 const char *nlxtp_upload_start_script(const nlxtp_upload *upload);
 
@@ -917,8 +960,41 @@ const char *nlxtp_upload_start_script(const nlxtp_upload *upload);
 nlxtp_execution nlxtp_upload_execution(const nlxtp_upload *upload);
 
 /**
- * The whole report as a JSON object on one line, UTF-8, with what was left out and what the target
- * does not keep: the same as `nlxtp upload --json` prints. NULL for NULL.
+ * How many entries of the archive were left out because their names belong to the protocol; 0 for NULL. The
+ * first 1000 can be asked for one by one.
+ */
+uint64_t nlxtp_upload_left_out(const nlxtp_upload *upload);
+
+/**
+ * The name of such an entry, escaped for showing; NULL if there are fewer, and for NULL.
+ */
+const char *nlxtp_upload_left_out_entry(const nlxtp_upload *upload, size_t index);
+
+/**
+ * How many entries lose their mode: on FAT all but 0755, elsewhere the set-user-id, set-group-id and sticky
+ * bits; 0 for NULL.
+ */
+uint64_t nlxtp_upload_lost_modes(const nlxtp_upload *upload);
+
+/**
+ * How many entries belong to another user or group than root in the archive, which they lose: everything is
+ * given the owner of the shared directory; 0 for NULL.
+ */
+uint64_t nlxtp_upload_lost_owners(const nlxtp_upload *upload);
+
+/**
+ * How many warnings there are of what may keep the start script from running as it was meant; 0 for NULL.
+ */
+size_t nlxtp_upload_warning_count(const nlxtp_upload *upload);
+
+/**
+ * One of them, for people, UTF-8; NULL if there are fewer, and for NULL.
+ */
+const char *nlxtp_upload_warning(const nlxtp_upload *upload, size_t index);
+
+/**
+ * The whole report as a JSON object on one line, UTF-8: the same as `nlxtp upload --json` prints. NULL for
+ * NULL.
  */
 const char *nlxtp_upload_json(const nlxtp_upload *upload);
 
@@ -928,35 +1004,66 @@ const char *nlxtp_upload_json(const nlxtp_upload *upload);
 void nlxtp_upload_free(nlxtp_upload *upload);
 
 /**
- * Files in the archive.
+ * Files in the archive; 0 for NULL.
  */
 uint64_t nlxtp_download_files(const nlxtp_download *download);
 
 /**
- * Directories in the archive, the shared directory itself not counted.
+ * Directories in the archive, the shared directory itself not counted; 0 for NULL.
  */
 uint64_t nlxtp_download_directories(const nlxtp_download *download);
 
 /**
- * Bytes of all files together.
+ * Symbolic links in the archive; 0 for NULL.
+ */
+uint64_t nlxtp_download_symlinks(const nlxtp_download *download);
+
+/**
+ * Bytes of all files together; 0 for NULL.
  */
 uint64_t nlxtp_download_bytes(const nlxtp_download *download);
 
 /**
- * Bytes of the archive.
+ * Bytes of the archive; 0 for NULL.
  */
 uint64_t nlxtp_download_archive_bytes(const nlxtp_download *download);
 
 /**
  * How many files changed while they were read, or could not be read whole: their content in the
- * archive is not what the guest wrote. The JSON form names them.
+ * archive is not what the guest wrote; 0 for NULL. The first 1000 can be asked for one by one.
  */
 uint64_t nlxtp_download_changed(const nlxtp_download *download);
 
 /**
- * How many entries the archive lacks: devices, FIFOs, what vanished. The JSON form names them.
+ * The path of such a file, escaped for showing; NULL if there are fewer, and for NULL.
+ */
+const char *nlxtp_download_changed_path(const nlxtp_download *download, size_t index);
+
+/**
+ * What is wrong with its content in the archive; NULL if there are fewer, and for NULL.
+ */
+const char *nlxtp_download_changed_problem(const nlxtp_download *download, size_t index);
+
+/**
+ * How many entries the archive lacks: devices, FIFOs, what vanished; 0 for NULL. The first 1000 can be asked
+ * for one by one.
  */
 uint64_t nlxtp_download_left_out(const nlxtp_download *download);
+
+/**
+ * The path of such an entry, escaped for showing; NULL if there are fewer, and for NULL.
+ */
+const char *nlxtp_download_left_out_path(const nlxtp_download *download, size_t index);
+
+/**
+ * Why it was left out; NULL if there are fewer, and for NULL.
+ */
+const char *nlxtp_download_left_out_reason(const nlxtp_download *download, size_t index);
+
+/**
+ * Whether nothing is known to have changed or vanished while it was packed; false for NULL.
+ */
+bool nlxtp_download_settled(const nlxtp_download *download);
 
 /**
  * The whole report as a JSON object on one line, UTF-8. NULL for NULL.
@@ -979,83 +1086,96 @@ nlxtp_state nlxtp_status_state(const nlxtp_status *status);
 const char *nlxtp_status_state_word(const nlxtp_status *status);
 
 /**
- * The Done Flag: whether the start script has ended and its results are on the disk.
+ * The Done Flag: whether the start script has ended and its results are on the disk; false for NULL.
  */
 bool nlxtp_status_done(const nlxtp_status *status);
 
 /**
- * Whether the run is under way.
+ * Whether the run is under way; false for NULL.
  */
 bool nlxtp_status_running(const nlxtp_status *status);
 
 /**
- * Why the state is what it is, for people, UTF-8; NULL where that needs no words.
+ * Why the state is what it is, for people, UTF-8; NULL where that needs no words, and for NULL.
  */
 const char *nlxtp_status_reason(const nlxtp_status *status);
 
 /**
- * The Custom Status: any bytes, not ended by NUL. Returns NULL where none was set, and else a
- * pointer that is not NULL, also if it is empty. `length` gets how many bytes; it may be NULL.
+ * The Custom Status: any bytes, not ended by NUL; NULL where none was set, and for NULL. Else the pointer is
+ * not NULL, also if it is empty. `length`, which may be NULL, gets how many bytes; it is left alone for NULL.
  */
-const void *nlxtp_status_custom(const nlxtp_status *status, size_t *length);
+const void *nlxtp_status_custom(const nlxtp_status *status,
+                                size_t *length);
 
 /**
- * The start script's exit code, 0 to 255; -1 if it has not ended by itself.
+ * Steps that the start script says it has done, at most nlxtp_status_progress_total(); 0 where it says
+ * nothing of that, and for NULL.
+ */
+uint64_t nlxtp_status_progress_done(const nlxtp_status *status);
+
+/**
+ * Steps that the start script says there are in all, at least 1; 0 where it says nothing of that, and for
+ * NULL.
+ */
+uint64_t nlxtp_status_progress_total(const nlxtp_status *status);
+
+/**
+ * The start script's exit code, 0 to 255; -1 if it has not ended by itself, and for NULL.
  */
 int nlxtp_status_exit_code(const nlxtp_status *status);
 
 /**
- * The signal that ended the start script, 1 to 64; 0 if none did.
+ * The signal that ended the start script, 1 to 64; 0 if none did, and for NULL.
  */
 int nlxtp_status_signal(const nlxtp_status *status);
 
 /**
- * Whether the monitor has ended the script because it ran longer than the guest allows.
+ * Whether the monitor has ended the script because it ran longer than the guest allows; false for NULL.
  */
 bool nlxtp_status_timed_out(const nlxtp_status *status);
 
 /**
- * The sequence number of the record, from 1; 0 where there is none.
+ * The sequence number of the record, from 1; 0 where there is none, and for NULL.
  */
 uint64_t nlxtp_status_sequence(const nlxtp_status *status);
 
 /**
- * The run that the last upload began, 32 hexadecimal digits; NULL where it is not known.
+ * The run that the last upload began, 32 hexadecimal digits; NULL where it is not known, and for NULL.
  */
 const char *nlxtp_status_run_id(const nlxtp_status *status);
 
 /**
- * Bytes of standard output that are on the disk; UINT64_MAX where that is not known.
+ * Bytes of standard output that are on the disk; UINT64_MAX where that is not known, and for NULL.
  */
 uint64_t nlxtp_status_stdout_bytes(const nlxtp_status *status);
 
 /**
- * Bytes of error output that are on the disk; UINT64_MAX where that is not known.
+ * Bytes of error output that are on the disk; UINT64_MAX where that is not known, and for NULL.
  */
 uint64_t nlxtp_status_stderr_bytes(const nlxtp_status *status);
 
 /**
- * Whether the monitor has cut the standard output, which was too long.
+ * Whether the monitor has cut the standard output, which was too long; false for NULL.
  */
 bool nlxtp_status_stdout_truncated(const nlxtp_status *status);
 
 /**
- * Whether the monitor has cut the error output, which was too long.
+ * Whether the monitor has cut the error output, which was too long; false for NULL.
  */
 bool nlxtp_status_stderr_truncated(const nlxtp_status *status);
 
 /**
- * Whether the monitor has cut the Custom Status, which was too long.
+ * Whether the monitor has cut the Custom Status, which was too long; false for NULL.
  */
 bool nlxtp_status_custom_truncated(const nlxtp_status *status);
 
 /**
- * In whose words the status was written.
+ * In whose words the status was written; NLXTP_DIALECT_NONE for NULL.
  */
 nlxtp_dialect nlxtp_status_dialect(const nlxtp_status *status);
 
 /**
- * How often the status was read until it could be used, or was given up.
+ * How often the status was read until it could be used, or was given up; 0 for NULL.
  */
 uint32_t nlxtp_status_attempts(const nlxtp_status *status);
 
@@ -1137,6 +1257,33 @@ nlxtp_result nlxtp_node_download_writer(const nlxtp_node *node,
                                         const nlxtp_control *control,
                                         nlxtp_download **report,
                                         nlxtp_error **error);
+
+/**
+ * Whether the archive holds what the guest had written when it was done; NLXTP_VERIFICATION_NO_DIGESTS for
+ * NULL.
+ */
+nlxtp_verification nlxtp_download_verification(const nlxtp_download *download);
+
+/**
+ * Why the guest's digests cannot be used, for people; NULL if they can, and for NULL.
+ */
+const char *nlxtp_download_verification_reason(const nlxtp_download *download);
+
+/**
+ * How many files differ from the guest's digests: have another content, are missing in the archive, or are
+ * new; 0 for NULL. The first 1000 of each kind can be asked for one by one.
+ */
+uint64_t nlxtp_download_differences(const nlxtp_download *download);
+
+/**
+ * The path of such a file, escaped for showing; NULL if there are fewer, and for NULL.
+ */
+const char *nlxtp_download_difference_path(const nlxtp_download *download, size_t index);
+
+/**
+ * How it differs, for people; NULL if there are fewer, and for NULL.
+ */
+const char *nlxtp_download_difference_problem(const nlxtp_download *download, size_t index);
 
 /**
  * Makes what watches nodes, to be freed with nlxtp_watcher_free(). `options` may be NULL.

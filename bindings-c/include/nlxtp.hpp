@@ -15,8 +15,69 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace nlxtp {
+
+namespace detail {
+
+inline std::string text(const char *given) { return given != nullptr ? given : ""; }
+
+} // namespace detail
+
+/** What an upload did. */
+class upload {
+public:
+    explicit upload(nlxtp_upload *given) : handle_(given, nlxtp_upload_free) {}
+
+    /** A report that belongs to something else, which it keeps. */
+    upload(const nlxtp_upload *given, std::shared_ptr<const void> owner) : handle_(std::move(owner), given) {}
+
+    std::string run_id() const { return detail::text(nlxtp_upload_run_id(handle_.get())); }
+    std::uint64_t entries() const noexcept { return nlxtp_upload_entries(handle_.get()); }
+    std::uint64_t bytes() const noexcept { return nlxtp_upload_bytes(handle_.get()); }
+    /** Empty where there is none. */
+    std::string start_script() const { return detail::text(nlxtp_upload_start_script(handle_.get())); }
+    nlxtp_execution execution() const noexcept { return nlxtp_upload_execution(handle_.get()); }
+    std::vector<std::string> warnings() const {
+        std::vector<std::string> all;
+        for (std::size_t i = 0; i < nlxtp_upload_warning_count(handle_.get()); i++) {
+            all.emplace_back(nlxtp_upload_warning(handle_.get(), i));
+        }
+        return all;
+    }
+    std::string json() const { return detail::text(nlxtp_upload_json(handle_.get())); }
+    /** The C object, for what is not wrapped here. */
+    const nlxtp_upload *get() const noexcept { return handle_.get(); }
+
+private:
+    // It never changes, so that copies share it.
+    std::shared_ptr<const nlxtp_upload> handle_;
+};
+
+/** What a download took home. */
+class download {
+public:
+    explicit download(nlxtp_download *given) : handle_(given, nlxtp_download_free) {}
+
+    std::uint64_t files() const noexcept { return nlxtp_download_files(handle_.get()); }
+    std::uint64_t directories() const noexcept { return nlxtp_download_directories(handle_.get()); }
+    std::uint64_t symlinks() const noexcept { return nlxtp_download_symlinks(handle_.get()); }
+    std::uint64_t bytes() const noexcept { return nlxtp_download_bytes(handle_.get()); }
+    std::uint64_t archive_bytes() const noexcept { return nlxtp_download_archive_bytes(handle_.get()); }
+    std::uint64_t changed() const noexcept { return nlxtp_download_changed(handle_.get()); }
+    std::uint64_t left_out() const noexcept { return nlxtp_download_left_out(handle_.get()); }
+    bool settled() const noexcept { return nlxtp_download_settled(handle_.get()); }
+    nlxtp_verification verification() const noexcept { return nlxtp_download_verification(handle_.get()); }
+    std::uint64_t differences() const noexcept { return nlxtp_download_differences(handle_.get()); }
+    std::string json() const { return detail::text(nlxtp_download_json(handle_.get())); }
+    /** The C object, for what is not wrapped here. */
+    const nlxtp_download *get() const noexcept { return handle_.get(); }
+
+private:
+    // It never changes, so that copies share it.
+    std::shared_ptr<const nlxtp_download> handle_;
+};
 
 /** Why an operation failed. what() is all that is known, in words. It never changes; copies share it. */
 class error : public std::runtime_error {
@@ -38,6 +99,11 @@ public:
     /** The way out; empty where none is known. */
     std::string_view hint() const { return or_empty(nlxtp_error_hint(handle_.get())); }
     bool may_retry() const noexcept { return nlxtp_error_may_retry(handle_.get()); }
+    /** What an upload did that stands all the same, after NLXTP_ERROR_INVOKE_FAILED. */
+    std::optional<nlxtp::upload> upload() const {
+        const nlxtp_upload *stands = nlxtp_error_upload(handle_.get());
+        return stands != nullptr ? std::optional<nlxtp::upload>({stands, handle_}) : std::nullopt;
+    }
     /** The C object, for what is not wrapped here. */
     const nlxtp_error *get() const noexcept { return handle_.get(); }
 
@@ -66,8 +132,6 @@ template <typename T, void (*Free)(T *)> struct freer {
 
 template <typename T, void (*Free)(T *)> using owned = std::unique_ptr<T, freer<T, Free>>;
 
-inline std::string text(const char *given) { return given != nullptr ? given : ""; }
-
 } // namespace detail
 
 /** What a status query found. */
@@ -94,6 +158,13 @@ public:
             return std::nullopt;
         }
         return std::string(static_cast<const char *>(bytes), length);
+    }
+
+    /** Steps done, and steps in all, if the start script tells them. */
+    std::optional<std::pair<std::uint64_t, std::uint64_t>> progress() const {
+        const std::uint64_t total = nlxtp_status_progress_total(handle_.get());
+        return total == 0 ? std::nullopt
+                          : std::optional(std::pair(nlxtp_status_progress_done(handle_.get()), total));
     }
 
     /** The start script's exit code, if it has ended by itself. */
@@ -217,14 +288,13 @@ public:
         });
     }
 
-    /** Replaces the content by the archive's; returns the run id. */
-    std::string upload(const std::string &archive, const control &how = {}) {
+    /** Replaces the content by the archive's, and has its start script executed. */
+    nlxtp::upload upload(const std::string &archive, const control &how = {}) {
         nlxtp_error *error = nullptr;
         nlxtp_upload *report = nullptr;
         const nlxtp_control given = detail::to_c(how);
         detail::check(nlxtp_node_upload(handle_.get(), archive.c_str(), &given, &report, &error), error);
-        const detail::owned<nlxtp_upload, nlxtp_upload_free> owner(report);
-        return detail::text(nlxtp_upload_run_id(report));
+        return nlxtp::upload(report);
     }
 
     nlxtp::status status() const {
@@ -243,8 +313,8 @@ public:
         return nlxtp::status(found);
     }
 
-    /** Packs everything into an archive; returns the report as JSON. */
-    std::string download(const std::string &archive, bool replace = false, const control &how = {},
+    /** Packs everything into an archive. */
+    nlxtp::download download(const std::string &archive, bool replace = false, const control &how = {},
                          nlxtp_format format = NLXTP_FORMAT_BY_NAME) {
         nlxtp_error *error = nullptr;
         nlxtp_download *report = nullptr;
@@ -252,8 +322,7 @@ public:
         detail::check(nlxtp_node_download(handle_.get(), archive.c_str(), format, replace, &given, &report,
                                           &error),
                       error);
-        const detail::owned<nlxtp_download, nlxtp_download_free> owner(report);
-        return detail::text(nlxtp_download_json(report));
+        return nlxtp::download(report);
     }
 
     /** One of the start script's outputs, as far as the status says that it is on the disk. */

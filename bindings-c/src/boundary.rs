@@ -246,6 +246,11 @@ pub fn c_text(text: &str) -> CString {
     CString::new(&text[..end]).unwrap_or_default()
 }
 
+/// Text to be lent to the caller; NULL where there is none.
+pub fn pointer(text: Option<&CString>) -> *const c_char {
+    text.map_or(std::ptr::null(), |text| text.as_ptr())
+}
+
 /// A descriptor of our own to what the caller's leads to.
 pub fn duplicate(descriptor: c_int) -> io::Result<File> {
     // SAFETY: not negative, and open for the length of the call, says the caller; if it is not, the

@@ -48,11 +48,12 @@ pub enum nlxtp_phase {
     NLXTP_PHASE_OTHER = 0,
     /// The archive is being validated; bytes of the archive as it lies on the disk.
     NLXTP_PHASE_EXAMINING = 1,
-    /// The content is being unpacked; bytes of content.
+    /// The archive is being unpacked, and validated unless it was before; bytes of the archive as it lies
+    /// on the disk.
     NLXTP_PHASE_EXTRACTING = 2,
-    /// An archive is being made; bytes of content.
+    /// An archive is being made; bytes of content. How many there are is known only when it is complete.
     NLXTP_PHASE_PACKING = 3,
-    /// What was written is being flushed to the disk.
+    /// What was written is being flushed to the disk; nobody can say how far that is.
     NLXTP_PHASE_FLUSHING = 4,
 }
 
@@ -64,15 +65,15 @@ pub struct nlxtp_progress {
     pub size: usize,
     /// What is being done.
     pub phase: nlxtp_phase,
-    /// Bytes done so far in this phase.
+    /// Bytes done so far in this phase; 0 where that is not known.
     pub done: u64,
     /// All of them; UINT64_MAX where that is not known.
     pub total: u64,
 }
 
-/// Is told how far an operation is, at most some 20 times a second, in the thread of the call.
-/// Returns 0, or anything else to cancel the operation. It may call functions of this library, but
-/// none with the handle that is being used.
+/// Is told how far an operation is: when a phase begins, when it is complete, and at most some 20 times a
+/// second between, in the thread of the call. Returns 0, or anything else to cancel the operation. It may
+/// call functions of this library, but none with the handle that is being used.
 pub type nlxtp_progress_fn = Option<extern "C" fn(user_data: *mut c_void, progress: *const nlxtp_progress) -> c_int>;
 
 /// Deadline, cancellation and progress of one operation. Fill it with zeros, then set `size` and
@@ -136,6 +137,7 @@ fn told(progress: Progress) -> nlxtp_progress {
         Progress::Extracting { done, total } => (nlxtp_phase::NLXTP_PHASE_EXTRACTING, done, total),
         Progress::Packing { done, total } => (nlxtp_phase::NLXTP_PHASE_PACKING, done, total.unwrap_or(u64::MAX)),
         Progress::Flushing => (nlxtp_phase::NLXTP_PHASE_FLUSHING, 0, u64::MAX),
+        // What no function here does (`Downloading`), and what is newer than this table.
         _ => (nlxtp_phase::NLXTP_PHASE_OTHER, 0, u64::MAX),
     };
     nlxtp_progress { size: size_of::<nlxtp_progress>(), phase, done, total }

@@ -5,7 +5,7 @@ use std::ffi::{CString, c_char, c_int};
 use nlxtp_host::error::Result;
 use nlxtp_host::shared_directory::{DiskDescription, DiskImage, DiskOptions, FatDescription};
 
-use crate::boundary::{self, Handle, Out, c_text, free, get, give, guard, path, read_struct, text};
+use crate::boundary::{self, Handle, Out, c_text, free, get, give, guard, path, pointer, read_struct, text};
 use crate::control::nlxtp_control;
 use crate::descriptor;
 use crate::error::{nlxtp_error, nlxtp_result};
@@ -94,7 +94,8 @@ impl From<DiskDescription> for Described {
 /// Looks at a virtual machine's disk by its path: a raw image file or a block device, with a FAT file
 /// system in partition 1 or as a whole. Nothing is written, and nothing is believed of what the guest
 /// wrote. Its allocation table is read once, so a large disk takes a moment: `control`, which may be
-/// NULL, can end that. One to which an upload was cut off can be opened, too. `disk` gets what was found, to be freed with nlxtp_disk_free().
+/// NULL, can end that; its `progress` is not called. One to which an upload was cut off can be opened, too.
+/// `disk` gets what was found, to be freed with nlxtp_disk_free().
 /// NLXTP_ERROR_NOT_A_TARGET: it is no such disk.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_disk_open(
@@ -172,7 +173,7 @@ pub extern "C" fn nlxtp_disk_cluster_bytes(disk: *const nlxtp_disk) -> u32 {
 /// The volume label, UTF-8; NULL where there was none, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_disk_label(disk: *const nlxtp_disk) -> *const c_char {
-    get(disk, std::ptr::null(), |described| described.label.as_ref().map_or(std::ptr::null(), |label| label.as_ptr()))
+    get(disk, std::ptr::null(), |described| pointer(described.label.as_ref()))
 }
 
 /// The serial number of the volume; 0 where there was none, and for NULL.

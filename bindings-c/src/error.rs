@@ -5,7 +5,8 @@ use std::ffi::{CString, c_char};
 use nlxtp_host::error::{Error, ErrorKind};
 use rextfv_core::shared_directory::MayRetry;
 
-use crate::boundary::{Handle, c_text, free, get};
+use crate::boundary::{Handle, Owned, c_text, free, get, pointer};
+use crate::report::{Uploaded, nlxtp_upload};
 
 /// What a function came to: NLXTP_OK, or why it failed. The numbers are stable; later versions may
 /// add some, so treat one that you do not know as NLXTP_ERROR_IO.
@@ -48,7 +49,7 @@ pub enum nlxtp_result {
     NLXTP_ERROR_TIMED_OUT = 15,
     /// The caller has cancelled the operation.
     NLXTP_ERROR_CANCELLED = 16,
-    /// The upload stands, but the monitor could not be invoked.
+    /// The upload stands, but the monitor could not be invoked; nlxtp_error_upload() tells what it did.
     NLXTP_ERROR_INVOKE_FAILED = 17,
     /// Any other failure of the operating system.
     NLXTP_ERROR_IO = 18,
@@ -108,6 +109,7 @@ pub struct Failure {
     may_retry: bool,
     refusals: Vec<(CString, CString)>,
     refusals_in_all: u64,
+    upload: Option<Owned<nlxtp_upload>>,
 }
 
 impl Failure {
@@ -126,6 +128,7 @@ impl Failure {
             may_retry: error.may_retry(),
             refusals: listed.iter().map(|one| (c_text(&one.entry), c_text(&one.reason.to_string()))).collect(),
             refusals_in_all: listing.map_or(0, |listing| listing.count()),
+            upload: error.upload().map(|report| Owned::new(Uploaded::from(report.clone()))),
         }
     }
 
@@ -135,10 +138,6 @@ impl Failure {
         let failure = Self::new(operation, Error::new(ErrorKind::Io, message));
         Self { code: nlxtp_result::NLXTP_ERROR_INTERNAL, kind: c_text("internal"), ..failure }
     }
-}
-
-fn pointer(text: Option<&CString>) -> *const c_char {
-    text.map_or(std::ptr::null(), |text| text.as_ptr())
 }
 
 /// The number of the error, which is what the function returned; NLXTP_OK for NULL.
@@ -174,41 +173,49 @@ pub extern "C" fn nlxtp_error_message(error: *const nlxtp_error) -> *const c_cha
 }
 
 /// The file, directory or archive entry that it is about, escaped for showing; NULL where there is
-/// none.
+/// none, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_error_path(error: *const nlxtp_error) -> *const c_char {
     get(error, std::ptr::null(), |failure| pointer(failure.object.as_ref()))
 }
 
-/// The way out; NULL where none is known.
+/// The way out; NULL where none is known, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_error_hint(error: *const nlxtp_error) -> *const c_char {
     get(error, std::ptr::null(), |failure| pointer(failure.hint.as_ref()))
 }
 
-/// Whether the same call may succeed if it is made again.
+/// Whether the same call may succeed if it is made again; false for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_error_may_retry(error: *const nlxtp_error) -> bool {
     get(error, false, |failure| failure.may_retry)
 }
 
-/// For NLXTP_ERROR_REFUSED: how many entries of the archive are not taken. The first 1000 can be
-/// asked for one by one.
+/// For NLXTP_ERROR_REFUSED: how many entries of the archive are not taken; 0 for other failures, and for
+/// NULL. The first 1000 can be asked for one by one.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_error_refusal_count(error: *const nlxtp_error) -> u64 {
     get(error, 0, |failure| failure.refusals_in_all)
 }
 
-/// The name of a refused entry, escaped for showing; NULL if there are fewer.
+/// The name of a refused entry, escaped for showing; NULL if there are fewer, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_error_refusal_entry(error: *const nlxtp_error, index: usize) -> *const c_char {
     get(error, std::ptr::null(), |failure| pointer(failure.refusals.get(index).map(|(entry, _)| entry)))
 }
 
-/// Why that entry is refused; NULL if there are fewer.
+/// Why that entry is refused; NULL if there are fewer, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_error_refusal_reason(error: *const nlxtp_error, index: usize) -> *const c_char {
     get(error, std::ptr::null(), |failure| pointer(failure.refusals.get(index).map(|(_, reason)| reason)))
+}
+
+/// For NLXTP_ERROR_INVOKE_FAILED: what the upload did, which stands; its execution is
+/// NLXTP_EXECUTION_BY_DAEMON, the only way that is left besides a reboot. NULL for other failures, and for
+/// NULL. It belongs to the error and goes with it: do not free it.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_error_upload(error: *const nlxtp_error) -> *const nlxtp_upload {
+    get(error, std::ptr::null(), |failure| failure.upload.as_ref().map_or(std::ptr::null(), Owned::get))
 }
 
 /// Frees an error. NULL is harmless.

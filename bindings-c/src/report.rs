@@ -5,7 +5,8 @@ use std::ffi::{CString, c_char};
 use rextfv_core::operations::{DownloadReport, Execution, UploadReport};
 use serde::Serialize;
 
-use crate::boundary::{Handle, c_text, free, get};
+use crate::boundary::{Handle, c_text, free, get, pointer};
+use crate::verification::Verified;
 
 /// How the start script comes to be executed after an upload. Later versions may add ways.
 #[repr(i32)]
@@ -36,6 +37,8 @@ pub struct Uploaded {
     report: UploadReport,
     run_id: CString,
     start_script: Option<CString>,
+    left_out: Vec<CString>,
+    warnings: Vec<CString>,
     json: CString,
 }
 
@@ -44,6 +47,8 @@ impl From<UploadReport> for Uploaded {
         Self {
             run_id: c_text(&report.run_id.to_string()),
             start_script: report.start_script.as_deref().map(c_text),
+            left_out: report.left_out.listed.iter().map(|entry| c_text(entry)).collect(),
+            warnings: report.warnings.iter().map(|warning| c_text(warning)).collect(),
             json: json(&report),
             report,
         }
@@ -53,12 +58,22 @@ impl From<UploadReport> for Uploaded {
 /// What is behind a download's report.
 pub struct Downloaded {
     report: DownloadReport,
+    changed: Vec<(CString, CString)>,
+    left_out: Vec<(CString, CString)>,
+    pub(crate) verified: Verified,
     json: CString,
 }
 
 impl From<DownloadReport> for Downloaded {
     fn from(report: DownloadReport) -> Self {
-        Self { json: json(&report), report }
+        let (changed, left_out) = (&report.changed.listed, &report.left_out.listed);
+        Self {
+            changed: changed.iter().map(|one| (c_text(&one.path), c_text(&one.problem.to_string()))).collect(),
+            left_out: left_out.iter().map(|one| (c_text(&one.path), c_text(&one.reason.to_string()))).collect(),
+            verified: (&report.verification).into(),
+            json: json(&report),
+            report,
+        }
     }
 }
 
@@ -73,24 +88,22 @@ pub extern "C" fn nlxtp_upload_run_id(upload: *const nlxtp_upload) -> *const c_c
     get(upload, std::ptr::null(), |uploaded| uploaded.run_id.as_ptr())
 }
 
-/// Files, directories and links made.
+/// Files, directories and links made; 0 for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_upload_entries(upload: *const nlxtp_upload) -> u64 {
     get(upload, 0, |uploaded| uploaded.report.entries)
 }
 
-/// Bytes of all files together.
+/// Bytes of all files together; 0 for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_upload_bytes(upload: *const nlxtp_upload) -> u64 {
     get(upload, 0, |uploaded| uploaded.report.bytes)
 }
 
-/// The start script's name, escaped for showing; NULL where there is none.
+/// The start script's name, escaped for showing; NULL where there is none, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_upload_start_script(upload: *const nlxtp_upload) -> *const c_char {
-    get(upload, std::ptr::null(), |uploaded| {
-        uploaded.start_script.as_ref().map_or(std::ptr::null(), |script| script.as_ptr())
-    })
+    get(upload, std::ptr::null(), |uploaded| pointer(uploaded.start_script.as_ref()))
 }
 
 /// How the start script comes to be executed; NLXTP_EXECUTION_NO_START_SCRIPT for NULL.
@@ -104,8 +117,47 @@ pub extern "C" fn nlxtp_upload_execution(upload: *const nlxtp_upload) -> nlxtp_e
     })
 }
 
-/// The whole report as a JSON object on one line, UTF-8, with what was left out and what the target
-/// does not keep: the same as `nlxtp upload --json` prints. NULL for NULL.
+/// How many entries of the archive were left out because their names belong to the protocol; 0 for NULL. The
+/// first 1000 can be asked for one by one.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_upload_left_out(upload: *const nlxtp_upload) -> u64 {
+    get(upload, 0, |uploaded| uploaded.report.left_out.count())
+}
+
+/// The name of such an entry, escaped for showing; NULL if there are fewer, and for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_upload_left_out_entry(upload: *const nlxtp_upload, index: usize) -> *const c_char {
+    get(upload, std::ptr::null(), |uploaded| pointer(uploaded.left_out.get(index)))
+}
+
+/// How many entries lose their mode: on FAT all but 0755, elsewhere the set-user-id, set-group-id and sticky
+/// bits; 0 for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_upload_lost_modes(upload: *const nlxtp_upload) -> u64 {
+    get(upload, 0, |uploaded| uploaded.report.lost.modes)
+}
+
+/// How many entries belong to another user or group than root in the archive, which they lose: everything is
+/// given the owner of the shared directory; 0 for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_upload_lost_owners(upload: *const nlxtp_upload) -> u64 {
+    get(upload, 0, |uploaded| uploaded.report.lost.owners)
+}
+
+/// How many warnings there are of what may keep the start script from running as it was meant; 0 for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_upload_warning_count(upload: *const nlxtp_upload) -> usize {
+    get(upload, 0, |uploaded| uploaded.warnings.len())
+}
+
+/// One of them, for people, UTF-8; NULL if there are fewer, and for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_upload_warning(upload: *const nlxtp_upload, index: usize) -> *const c_char {
+    get(upload, std::ptr::null(), |uploaded| pointer(uploaded.warnings.get(index)))
+}
+
+/// The whole report as a JSON object on one line, UTF-8: the same as `nlxtp upload --json` prints. NULL for
+/// NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_upload_json(upload: *const nlxtp_upload) -> *const c_char {
     get(upload, std::ptr::null(), |uploaded| uploaded.json.as_ptr())
@@ -127,41 +179,78 @@ impl Handle for nlxtp_download {
     const TAG: u64 = 0x6e6c_7874_7044_4f57;
 }
 
-/// Files in the archive.
+/// Files in the archive; 0 for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_download_files(download: *const nlxtp_download) -> u64 {
     get(download, 0, |downloaded| downloaded.report.files)
 }
 
-/// Directories in the archive, the shared directory itself not counted.
+/// Directories in the archive, the shared directory itself not counted; 0 for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_download_directories(download: *const nlxtp_download) -> u64 {
     get(download, 0, |downloaded| downloaded.report.directories)
 }
 
-/// Bytes of all files together.
+/// Symbolic links in the archive; 0 for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_download_symlinks(download: *const nlxtp_download) -> u64 {
+    get(download, 0, |downloaded| downloaded.report.symlinks)
+}
+
+/// Bytes of all files together; 0 for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_download_bytes(download: *const nlxtp_download) -> u64 {
     get(download, 0, |downloaded| downloaded.report.bytes)
 }
 
-/// Bytes of the archive.
+/// Bytes of the archive; 0 for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_download_archive_bytes(download: *const nlxtp_download) -> u64 {
     get(download, 0, |downloaded| downloaded.report.archive_bytes)
 }
 
 /// How many files changed while they were read, or could not be read whole: their content in the
-/// archive is not what the guest wrote. The JSON form names them.
+/// archive is not what the guest wrote; 0 for NULL. The first 1000 can be asked for one by one.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_download_changed(download: *const nlxtp_download) -> u64 {
     get(download, 0, |downloaded| downloaded.report.changed.count())
 }
 
-/// How many entries the archive lacks: devices, FIFOs, what vanished. The JSON form names them.
+/// The path of such a file, escaped for showing; NULL if there are fewer, and for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_download_changed_path(download: *const nlxtp_download, index: usize) -> *const c_char {
+    get(download, std::ptr::null(), |downloaded| pointer(downloaded.changed.get(index).map(|(path, _)| path)))
+}
+
+/// What is wrong with its content in the archive; NULL if there are fewer, and for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_download_changed_problem(download: *const nlxtp_download, index: usize) -> *const c_char {
+    get(download, std::ptr::null(), |downloaded| pointer(downloaded.changed.get(index).map(|(_, problem)| problem)))
+}
+
+/// How many entries the archive lacks: devices, FIFOs, what vanished; 0 for NULL. The first 1000 can be asked
+/// for one by one.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_download_left_out(download: *const nlxtp_download) -> u64 {
     get(download, 0, |downloaded| downloaded.report.left_out.count())
+}
+
+/// The path of such an entry, escaped for showing; NULL if there are fewer, and for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_download_left_out_path(download: *const nlxtp_download, index: usize) -> *const c_char {
+    get(download, std::ptr::null(), |downloaded| pointer(downloaded.left_out.get(index).map(|(path, _)| path)))
+}
+
+/// Why it was left out; NULL if there are fewer, and for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_download_left_out_reason(download: *const nlxtp_download, index: usize) -> *const c_char {
+    get(download, std::ptr::null(), |downloaded| pointer(downloaded.left_out.get(index).map(|(_, reason)| reason)))
+}
+
+/// Whether nothing is known to have changed or vanished while it was packed; false for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_download_settled(download: *const nlxtp_download) -> bool {
+    get(download, false, |downloaded| downloaded.report.is_settled())
 }
 
 /// The whole report as a JSON object on one line, UTF-8. NULL for NULL.

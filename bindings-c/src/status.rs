@@ -6,7 +6,7 @@ use nlxtp_host::status_json::StatusJson;
 use rextfv_core::liveness::State;
 use rextfv_core::operations::{Dialect, StatusReport};
 
-use crate::boundary::{Handle, Out, c_text, free, get};
+use crate::boundary::{Handle, Out, c_text, free, get, pointer};
 
 /// The state of a run. Later versions may add states.
 #[repr(i32)]
@@ -95,26 +95,26 @@ pub extern "C" fn nlxtp_status_state_word(status: *const nlxtp_status) -> *const
     get(status, std::ptr::null(), |found| found.word.as_ptr())
 }
 
-/// The Done Flag: whether the start script has ended and its results are on the disk.
+/// The Done Flag: whether the start script has ended and its results are on the disk; false for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_done(status: *const nlxtp_status) -> bool {
     get(status, false, |found| found.report.done())
 }
 
-/// Whether the run is under way.
+/// Whether the run is under way; false for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_running(status: *const nlxtp_status) -> bool {
     get(status, false, |found| found.report.running())
 }
 
-/// Why the state is what it is, for people, UTF-8; NULL where that needs no words.
+/// Why the state is what it is, for people, UTF-8; NULL where that needs no words, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_reason(status: *const nlxtp_status) -> *const c_char {
-    get(status, std::ptr::null(), |found| found.reason.as_ref().map_or(std::ptr::null(), |reason| reason.as_ptr()))
+    get(status, std::ptr::null(), |found| pointer(found.reason.as_ref()))
 }
 
-/// The Custom Status: any bytes, not ended by NUL. Returns NULL where none was set, and else a
-/// pointer that is not NULL, also if it is empty. `length` gets how many bytes; it may be NULL.
+/// The Custom Status: any bytes, not ended by NUL; NULL where none was set, and for NULL. Else the pointer is
+/// not NULL, also if it is empty. `length`, which may be NULL, gets how many bytes; it is left alone for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_custom(status: *const nlxtp_status, length: *mut usize) -> *const c_void {
     get(status, std::ptr::null(), |found| {
@@ -124,67 +124,81 @@ pub extern "C" fn nlxtp_status_custom(status: *const nlxtp_status, length: *mut 
     })
 }
 
-/// The start script's exit code, 0 to 255; -1 if it has not ended by itself.
+/// Steps that the start script says it has done, at most nlxtp_status_progress_total(); 0 where it says
+/// nothing of that, and for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_status_progress_done(status: *const nlxtp_status) -> u64 {
+    get(status, 0, |found| found.report.progress.map_or(0, |progress| progress.done))
+}
+
+/// Steps that the start script says there are in all, at least 1; 0 where it says nothing of that, and for
+/// NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_status_progress_total(status: *const nlxtp_status) -> u64 {
+    get(status, 0, |found| found.report.progress.map_or(0, |progress| progress.total))
+}
+
+/// The start script's exit code, 0 to 255; -1 if it has not ended by itself, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_exit_code(status: *const nlxtp_status) -> c_int {
     get(status, -1, |found| found.report.exit_code.map_or(-1, c_int::from))
 }
 
-/// The signal that ended the start script, 1 to 64; 0 if none did.
+/// The signal that ended the start script, 1 to 64; 0 if none did, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_signal(status: *const nlxtp_status) -> c_int {
     get(status, 0, |found| found.report.signal.map_or(0, c_int::from))
 }
 
-/// Whether the monitor has ended the script because it ran longer than the guest allows.
+/// Whether the monitor has ended the script because it ran longer than the guest allows; false for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_timed_out(status: *const nlxtp_status) -> bool {
     get(status, false, |found| found.report.timed_out)
 }
 
-/// The sequence number of the record, from 1; 0 where there is none.
+/// The sequence number of the record, from 1; 0 where there is none, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_sequence(status: *const nlxtp_status) -> u64 {
     get(status, 0, |found| found.report.sequence.unwrap_or(0))
 }
 
-/// The run that the last upload began, 32 hexadecimal digits; NULL where it is not known.
+/// The run that the last upload began, 32 hexadecimal digits; NULL where it is not known, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_run_id(status: *const nlxtp_status) -> *const c_char {
-    get(status, std::ptr::null(), |found| found.run_id.as_ref().map_or(std::ptr::null(), |run| run.as_ptr()))
+    get(status, std::ptr::null(), |found| pointer(found.run_id.as_ref()))
 }
 
-/// Bytes of standard output that are on the disk; UINT64_MAX where that is not known.
+/// Bytes of standard output that are on the disk; UINT64_MAX where that is not known, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_stdout_bytes(status: *const nlxtp_status) -> u64 {
     get(status, u64::MAX, |found| found.report.stdout_bytes.unwrap_or(u64::MAX))
 }
 
-/// Bytes of error output that are on the disk; UINT64_MAX where that is not known.
+/// Bytes of error output that are on the disk; UINT64_MAX where that is not known, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_stderr_bytes(status: *const nlxtp_status) -> u64 {
     get(status, u64::MAX, |found| found.report.stderr_bytes.unwrap_or(u64::MAX))
 }
 
-/// Whether the monitor has cut the standard output, which was too long.
+/// Whether the monitor has cut the standard output, which was too long; false for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_stdout_truncated(status: *const nlxtp_status) -> bool {
     get(status, false, |found| found.report.truncated.stdout)
 }
 
-/// Whether the monitor has cut the error output, which was too long.
+/// Whether the monitor has cut the error output, which was too long; false for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_stderr_truncated(status: *const nlxtp_status) -> bool {
     get(status, false, |found| found.report.truncated.stderr)
 }
 
-/// Whether the monitor has cut the Custom Status, which was too long.
+/// Whether the monitor has cut the Custom Status, which was too long; false for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_custom_truncated(status: *const nlxtp_status) -> bool {
     get(status, false, |found| found.report.truncated.custom)
 }
 
-/// In whose words the status was written.
+/// In whose words the status was written; NLXTP_DIALECT_NONE for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_dialect(status: *const nlxtp_status) -> nlxtp_dialect {
     get(status, nlxtp_dialect::NLXTP_DIALECT_NONE, |found| match found.report.dialect {
@@ -194,7 +208,7 @@ pub extern "C" fn nlxtp_status_dialect(status: *const nlxtp_status) -> nlxtp_dia
     })
 }
 
-/// How often the status was read until it could be used, or was given up.
+/// How often the status was read until it could be used, or was given up; 0 for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_attempts(status: *const nlxtp_status) -> u32 {
     get(status, 0, |found| found.report.attempts)

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -64,14 +65,21 @@ impl Programs {
 
     /// Compiles `tests/c/NAME.c`.
     fn compile(&self, name: &str) -> PathBuf {
-        let (program, library) = (self.path(name), library());
-        let mut compiler = Command::new("cc");
-        compiler.args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-pthread"]);
+        self.compile_file(&source(&format!("tests/c/{name}.c")))
+    }
+
+    fn compile_file(&self, file: &Path) -> PathBuf {
+        let (program, library) = (self.path("programs").join(file.file_stem().unwrap()), library());
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        let (compiler, standard) =
+            if file.extension().unwrap() == "c" { ("cc", "-std=c11") } else { ("c++", "-std=c++17") };
+        let mut compiler = Command::new(compiler);
+        compiler.args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-pthread"]);
         if self.how == How::Sanitized {
             compiler.args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]);
         }
         compiler.arg(format!("-DVERSION=\"{}\"", env!("CARGO_PKG_VERSION")));
-        compiler.arg("-I").arg(source("include")).arg("-o").arg(&program).arg(source(&format!("tests/c/{name}.c")));
+        compiler.arg("-I").arg(source("include")).arg("-I").arg(source("tests/c")).arg("-o").arg(&program).arg(file);
         compiler.arg("-L").arg(&library).arg("-lnlxtp").arg(format!("-Wl,-rpath,{}", library.display()));
         run(&mut compiler);
         program
@@ -157,6 +165,21 @@ impl Programs {
         fs::write(self.path("noise"), [0x55; 4096]).unwrap();
     }
 
+    /// An archive with all that an upload reports on.
+    fn make_odd_archive(&self) {
+        let content = self.path("odd");
+        fs::create_dir_all(content.join("exec_status")).unwrap();
+        fs::write(content.join("exec_status/old"), "").unwrap();
+        fs::write(content.join("program"), "").unwrap();
+        fs::write(content.join("auto_exec.sh"), "#!/bin/sh\r\ntrue\r\n").unwrap();
+        for (name, mode) in [("auto_exec.sh", 0o755), ("program", 0o4755)] {
+            fs::set_permissions(content.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let mut tar = Command::new("tar");
+        tar.args(["--owner=user:1000", "--group=user:1000", "-cf"]).arg(self.path("odd.tar")).arg("-C").arg(&content);
+        run(tar.args(["auto_exec.sh", "program", "exec_status/old"]));
+    }
+
     /// A new directory or disk.
     fn target(&self, kind: &str, name: &str) -> PathBuf {
         let path = self.path(&format!("{name}-{kind}"));
@@ -184,6 +207,14 @@ impl Programs {
         }
     }
 
+    fn check_reports(&self) {
+        let program = self.compile("reports");
+        self.make_odd_archive();
+        for kind in ["directory", "disk"] {
+            run(self.call(&program).arg(kind).arg(self.target(kind, "reports")).arg(self.scratch.path()));
+        }
+    }
+
     fn check_threads(&self, rounds: u32) {
         let program = self.compile("threads");
         let place = self.target("directory", "threads");
@@ -200,6 +231,7 @@ fn check_all(how: How) {
     programs.check_watcher();
     programs.check_behaviour();
     programs.check_failures();
+    programs.check_reports();
     programs.check_threads(if how == How::Valgrind { 4 } else { 12 });
 }
 
@@ -262,6 +294,8 @@ fn golden_vectors() {
         assert_eq!(found["sequence"], vector["sequence"], "{file}");
         assert_eq!(found["run"], vector["run"].as_str().unwrap_or("-"), "{file}");
         assert_eq!(found["custom"], vector["custom_hex"].as_str().unwrap_or("-"), "{file}");
+        let progress = vector["progress"].as_str().unwrap_or("0/0");
+        assert_eq!(found["progress"], progress, "{file}");
         let (exit, signal) = match vector["ended"].as_str().and_then(|ended| ended.split_once(' ')) {
             Some(("exit", code)) => (code, "0"),
             Some((_, signal)) => ("-1", signal),
@@ -290,6 +324,56 @@ fn the_header_stands_alone() {
         let mut compiler = Command::new(compiler);
         compiler.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]);
         run(compiler.arg(format!("-std={standard}")).arg("-I").arg(source("include")).arg(&file));
+    }
+}
+
+/// What the header says that a function answers to NULL, and the call.
+fn answers_to_null(header: &str) -> Vec<(String, String)> {
+    let mut answers = Vec::new();
+    for piece in header.split("\n/**\n").skip(1) {
+        let (comment, rest) = piece.split_once("*/\n").unwrap();
+        let declaration = rest.split_once(");").map_or("", |(declaration, _)| declaration);
+        let Some((head, arguments)) = declaration.split_once('(') else { continue };
+        let Some(name) = head.rsplit([' ', '*']).next().filter(|name| name.starts_with("nlxtp_")) else { continue };
+        let answers_at_all = head != format!("void {name}") && arguments != "void";
+        // One that can fail has an error for that.
+        if head.starts_with("typedef") || arguments.contains("nlxtp_error **error") || !answers_at_all {
+            continue;
+        }
+        let text = comment.split_whitespace().filter(|word| *word != "*").collect::<Vec<_>>().join(" ");
+        let said = text.split("; ").flat_map(|part| part.split(". ")).find(|part| part.contains("for NULL"));
+        let said = said.unwrap_or_else(|| panic!("what {name}() answers to NULL is not said"));
+        let answer = said.split(' ').next().unwrap().to_owned();
+        let call = format!("{name}({})", vec!["0"; arguments.matches(',').count() + 1].join(", "));
+        answers.push((call, if answer == "False" { "false".into() } else { answer }));
+    }
+    answers
+}
+
+#[test]
+#[ignore = "needs a C compiler; `make test` runs it"]
+fn null_is_answered_as_the_header_says() {
+    let answers = answers_to_null(&fs::read_to_string(source("include/nlxtp.h")).unwrap());
+    assert!(answers.len() > 60, "{answers:?}");
+    let checks: Vec<_> = answers.iter().map(|(call, answer)| format!("    CHECK({call} == {answer});\n")).collect();
+    let programs = Programs::new(How::Sanitized);
+    let file = programs.path("null.c");
+    fs::write(&file, format!("#include \"check.h\"\nint main(void) {{\n{}    return 0;\n}}\n", checks.concat()))
+        .unwrap();
+    run(&mut programs.call(&programs.compile_file(&file)));
+}
+
+/// With guests they are run by `e2e/tests/c_library.rs`.
+#[test]
+#[ignore = "needs a C and a C++ compiler; `make test` runs it"]
+fn every_example_says_how_it_is_used() {
+    let programs = Programs::new(How::Plain);
+    for example in fs::read_dir(source("examples")).unwrap() {
+        let example = example.unwrap().path();
+        let output = programs.call(&programs.compile_file(&example)).output().unwrap();
+        let name = example.file_stem().unwrap().to_str().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        assert!(String::from_utf8_lossy(&output.stderr).starts_with(&format!("usage: {name} ")), "{output:?}");
     }
 }
 

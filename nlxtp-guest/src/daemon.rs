@@ -98,7 +98,7 @@ struct Daemon<'a> {
     /// The one of them that has not claimed its run yet.
     starting: Option<Pid>,
     /// The directory that was looked at last, by device and inode.
-    known: Option<(libc::dev_t, libc::ino_t)>,
+    known: Option<(libc::dev_t, libc::ino64_t)>,
     /// The run that was taken up last in it: if its `exec_status` is removed, nothing else tells
     /// that it was.
     taken_up: Option<RunId>,

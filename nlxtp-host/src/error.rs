@@ -111,6 +111,8 @@ pub enum Remedy {
     Replace,
     /// Have copies uploaded of what links in an archive lead to.
     FollowLinks,
+    /// Do it again, with more time: it goes on with what is kept.
+    GoOn,
 }
 
 impl Remedy {
@@ -123,6 +125,9 @@ impl Remedy {
             Self::RaiseMaxBytes => "raise the limit on bytes",
             Self::Replace => "choose another name, or ask for it to be replaced",
             Self::FollowLinks => "ask for links to be followed: a copy of what they lead to is uploaded instead",
+            Self::GoOn => {
+                "do it again, with more time if that was too short: what has come is kept, and it goes on there"
+            }
         }
     }
 }
@@ -256,6 +261,11 @@ impl Error {
             Some(source) => format!("{}: {source}", self.inner.message),
             None => self.inner.message.clone(),
         }
+    }
+
+    /// Whether reading a file failed for what the guest did to it; all else can still be had.
+    pub(crate) fn is_the_guests_doing(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Changing | ErrorKind::Damaged)
     }
 
     /// The way out, where there is one.

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 
-from . import errors, texts
+from . import errors, reports, texts
 from .library import UNKNOWN, Control, ProgressFunction, load
 
 #: What a callback returns to the library when it has raised.
@@ -65,6 +65,7 @@ def told(number, handle):
     def text(function):
         return texts.native(function(handle))
 
+    upload = library.nlxtp_error_upload(handle)
     count = library.nlxtp_error_refusal_count(handle)
     refusals = [
         (
@@ -84,6 +85,7 @@ def told(number, handle):
         may_retry=library.nlxtp_error_may_retry(handle),
         refusals=refusals,
         refusal_count=count,
+        upload=reports.upload(library, upload) if upload else None,
     )
 
 

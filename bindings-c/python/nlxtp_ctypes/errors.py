@@ -12,10 +12,11 @@ class Error(Exception):
     ``may_retry``  whether the same call may succeed if it is made again
     ``refusals``   for refused archives: a list of (entry, reason); the first 1000
     ``refusal_count``  how many there are
+    ``upload``     after an upload that stands all the same: an :class:`Upload`, else ``None``
     """
 
     def __init__(self, text, kind="invalid-input", number=1, operation=None, message=None, path=None,
-                 hint=None, may_retry=False, refusals=(), refusal_count=None):
+                 hint=None, may_retry=False, refusals=(), refusal_count=None, upload=None):
         Exception.__init__(self, text)
         self.kind = kind
         self.number = number
@@ -26,6 +27,7 @@ class Error(Exception):
         self.may_retry = may_retry
         self.refusals = list(refusals)
         self.refusal_count = len(self.refusals) if refusal_count is None else refusal_count
+        self.upload = upload
 
     def __reduce__(self):
         return _again, (type(self), self.args, self.__dict__)
@@ -106,7 +108,7 @@ class Cancelled(Error):
 
 
 class InvokeFailed(Error):
-    """The upload stands, but the monitor could not be invoked."""
+    """The upload stands, but the monitor could not be invoked: see ``upload``."""
 
 
 class SystemFailure(Error, EnvironmentError):

@@ -86,7 +86,7 @@ class Node(object):
     ``memory``: what :meth:`memory` gave before, in this process or another.
 
     One thread at a time may use a node. What the two functions raise is raised by the call that has
-    called them. A node is freed by :meth:`close`, at the end of ``with``, or with the last reference.
+    called them; an upload whose monitor could not be started stands nevertheless. A node is freed by :meth:`close`, at the end of ``with``, or with the last reference.
     """
 
     def __init__(self, target, power="unknown", invoke_monitor=None, follow_links=False, max_entries=None,
@@ -162,8 +162,8 @@ class Node(object):
         script executed. Returns an :class:`Upload`.
 
         On failure the old content stands, but for :class:`InvokeFailed` and :class:`Unfinished`.
-        ``timeout``: seconds. ``progress(phase, done, total)`` is called some 20 times a second at
-        most. ``cancel``: a :class:`Cancel`.
+        ``timeout``: seconds. ``progress(phase, done, total)`` is called when a phase begins, when it is
+        complete, and some 20 times a second at most between. ``cancel``: a :class:`Cancel`.
         """
         library, archive = self._library, texts.path_to_bytes(archive, "archive")
         call = Call(timeout, progress, cancel)

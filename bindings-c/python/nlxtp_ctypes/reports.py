@@ -7,6 +7,7 @@ from . import texts
 from .library import UNKNOWN
 
 _EXECUTIONS = {0: "no-start-script", 1: "at-boot", 2: "invoked", 3: "by-daemon"}
+_VERIFICATIONS = {0: "no-digests", 1: "verified", 2: "differs", 3: "unusable"}
 _DIALECTS = {0: None, 1: "nlxtp", 2: "tomato"}
 
 
@@ -52,12 +53,13 @@ class Status(_Report):
 
     ``state``: ``"not-started"``, ``"running"``, ``"finished"``, ``"monitor-stopped"``,
     ``"guest-rebooted"`` or ``"unreadable"``. ``done``: the Done Flag. ``running``: whether the run is
-    under way. ``custom``: the Custom Status, ``bytes``, or ``None``. ``dialect``: ``"nlxtp"``,
-    ``"tomato"``, or ``None`` where nobody has written yet.
+    under way. ``custom``: the Custom Status, ``bytes``, or ``None``. ``progress``: steps done and steps in
+    all, where the start script tells them, or ``None``. ``dialect``: ``"nlxtp"``, ``"tomato"``, or ``None``
+    where nobody has written yet.
     """
 
     _fields = (
-        "state", "done", "running", "reason", "custom", "exit_code", "signal", "timed_out", "sequence", "run_id",
+        "state", "done", "running", "reason", "custom", "progress", "exit_code", "signal", "timed_out", "sequence", "run_id",
         "stdout_bytes", "stderr_bytes", "stdout_truncated", "stderr_truncated", "custom_truncated", "dialect",
         "attempts",
     )  # fmt: skip
@@ -65,16 +67,24 @@ class Status(_Report):
 
 class Upload(_Report):
     """What an upload did. ``execution``: ``"no-start-script"``, ``"at-boot"``, ``"invoked"`` or
-    ``"by-daemon"``."""
+    ``"by-daemon"``. ``left_out``: how many entries were left out because their names belong to the protocol;
+    ``lost_modes``, ``lost_owners``: how many lose these. ``warnings``: what may keep the start script from
+    running as it was meant."""
 
-    _fields = ("run_id", "entries", "bytes", "start_script", "execution")
+    _fields = (
+        "run_id", "entries", "bytes", "start_script", "execution", "left_out", "lost_modes", "lost_owners", "warnings",
+    )  # fmt: skip
 
 
 class Download(_Report):
     """What a download took home. ``changed``: files that changed while they were read; ``left_out``:
-    entries that the archive lacks; the JSON form names both."""
+    entries that the archive lacks; the JSON form names both. ``settled``: whether nothing is known to have
+    changed or vanished meanwhile. ``verification``: what came of comparing it with the guest's digests,
+    ``"no-digests"``, ``"verified"``, ``"differs"`` or ``"unusable"``; the JSON form has the particulars."""
 
-    _fields = ("files", "directories", "bytes", "archive_bytes", "changed", "left_out")
+    _fields = (
+        "files", "directories", "symlinks", "bytes", "archive_bytes", "changed", "left_out", "settled", "verification",
+    )  # fmt: skip
 
 
 # Python 2 makes a `long` of 64 bits from C, which some of its own protocols cannot take: hence `int`.
@@ -95,7 +105,7 @@ def status(library, handle):
 
     length = ctypes.c_size_t()
     custom = library.nlxtp_status_custom(handle, ctypes.byref(length))
-    exit_code = value("exit_code")
+    exit_code, steps = value("exit_code"), int(value("progress_total"))
     return Status(
         text("json"),
         state=text("state_word"),
@@ -103,6 +113,7 @@ def status(library, handle):
         running=value("running"),
         reason=text("reason"),
         custom=None if custom is None else ctypes.string_at(custom, length.value),
+        progress=(int(value("progress_done")), steps) if steps else None,
         exit_code=None if exit_code < 0 else exit_code,
         signal=value("signal") or None,
         timed_out=value("timed_out"),
@@ -127,6 +138,13 @@ def upload(library, handle):
         bytes=int(library.nlxtp_upload_bytes(handle)),
         start_script=texts.native(library.nlxtp_upload_start_script(handle)),
         execution=_EXECUTIONS.get(library.nlxtp_upload_execution(handle), "other"),
+        left_out=int(library.nlxtp_upload_left_out(handle)),
+        lost_modes=int(library.nlxtp_upload_lost_modes(handle)),
+        lost_owners=int(library.nlxtp_upload_lost_owners(handle)),
+        warnings=[
+            texts.native(library.nlxtp_upload_warning(handle, index))
+            for index in range(library.nlxtp_upload_warning_count(handle))
+        ],
     )
 
 
@@ -136,8 +154,11 @@ def download(library, handle):
         texts.native(library.nlxtp_download_json(handle)),
         files=int(library.nlxtp_download_files(handle)),
         directories=int(library.nlxtp_download_directories(handle)),
+        symlinks=int(library.nlxtp_download_symlinks(handle)),
         bytes=int(library.nlxtp_download_bytes(handle)),
         archive_bytes=int(library.nlxtp_download_archive_bytes(handle)),
         changed=int(library.nlxtp_download_changed(handle)),
         left_out=int(library.nlxtp_download_left_out(handle)),
+        settled=library.nlxtp_download_settled(handle),
+        verification=_VERIFICATIONS.get(library.nlxtp_download_verification(handle), "other"),
     )

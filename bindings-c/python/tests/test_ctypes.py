@@ -1,6 +1,9 @@
 # coding: utf-8
 """The module itself: nodes, disks, errors, callbacks, paths."""
 
+import ctypes
+import errno
+import hashlib
 import os
 import pickle
 import re
@@ -9,7 +12,7 @@ import sys
 import threading
 
 import nlxtp_ctypes as nlxtp
-from nlxtp_ctypes import library
+from nlxtp_ctypes import calls, library, texts
 from support import PYTHON2, SCRIPT, TestCase, content, link, make_archive, open_files, run, write
 
 HELD = {"auto_exec__sh": SCRIPT, "data/input": b"\0\xff" * 1000, "data": None}
@@ -24,8 +27,10 @@ class Cycle(TestCase):
             self.assertEqual((report.start_script, report.execution, report.bytes), ("auto_exec.sh", "at-boot", len(SCRIPT) + 2000))
             self.assertEqual(node.status().run_id, report.run_id)
             self.assertEqual(len(report.run_id), 32)
+            self.assertEqual((report.left_out, report.lost_owners, report.warnings), (0, 0, []))
             taken = node.download(self.path("results.tar.gz"))
-            self.assertEqual((taken.files, taken.changed, taken.left_out), (3, 0, 0))
+            self.assertEqual((taken.files, taken.symlinks, taken.changed, taken.left_out), (3, 0, 0, 0))
+            self.assertTrue(taken.settled)
             self.assertEqual(taken.archive_bytes, os.path.getsize(self.path("results.tar.gz")))
             self.assertEqual(
                 content(self.path("results.tar.gz")),
@@ -66,6 +71,26 @@ class Cycle(TestCase):
         self.assertEqual(status.as_dict()["state"], "finished")
         self.assertRaises(AttributeError, setattr, status, "done", False)
         self.assertEqual(status, node.status())
+        self.check_verification(node, shared)
+
+    def check_verification(self, node, shared):
+        digests = os.path.join(shared, "exec_status", "digests")
+
+        def verification():
+            return node.download(self.path("results.tar"), replace=True).verification
+
+        self.assertEqual(verification(), "no-digests")
+        names = ["auto_exec.sh", "exec_status/custom", "exec_status/out", "nlxtp_run_id"]
+        lines = []
+        for name in names:
+            with open(os.path.join(shared, name), "rb") as file:
+                lines.append("%s  %s\n" % (hashlib.sha256(file.read()).hexdigest(), name))
+        write(digests, "".join(lines))
+        self.assertEqual(verification(), "verified")
+        write(digests, "".join(lines[1:]))
+        self.assertEqual(verification(), "differs")
+        write(digests, "?")
+        self.assertEqual(verification(), "unusable")
 
     def test_an_existing_archive_is_replaced_only_if_asked(self):
         node = nlxtp.Node(self.make_folder("shared"))
@@ -95,6 +120,23 @@ class Errors(TestCase):
         self.assertEqual(os.listdir(shared), ["old"])
         again = pickle.loads(pickle.dumps(error, 2))
         self.assertEqual((type(again), again.refusals, str(again)), (nlxtp.Refused, error.refusals, str(error)))
+
+    def test_an_upload_that_stands(self):
+        shared = self.make_folder("shared")
+        invoke = library.InvokeFunction(lambda _: -errno.ESRCH)
+        handle, error = ctypes.c_void_p(), ctypes.c_void_p()
+        options = library.NodeOptions(power=1, invoke_monitor=invoke)
+        c, archive = library.load(), texts.path_to_bytes(self.archive(auto_exec__sh=SCRIPT))
+        references = [ctypes.byref(variable) for variable in (options, handle, error)]
+        calls.check(c.nlxtp_node_open(texts.path_to_bytes(shared), *references), error)
+        error = ctypes.c_void_p()
+        result = c.nlxtp_node_upload(handle, archive, None, None, ctypes.byref(error))
+        c.nlxtp_node_free(handle)
+        failed = self.failure(nlxtp.InvokeFailed, calls.check, result, error)
+        self.assertEqual((failed.upload.run_id, failed.upload.execution), (nlxtp.Node(shared).status().run_id, "by-daemon"))
+        again = pickle.loads(pickle.dumps(failed, 2))
+        self.assertEqual((type(again), again.upload), (nlxtp.InvokeFailed, failed.upload))
+        self.assertIsNone(self.failure(nlxtp.NotFound, nlxtp.Node, self.path("nowhere")).upload)
 
     def test_kinds(self):
         shared = self.make_folder("shared")

@@ -38,6 +38,8 @@ int main(int count, char **arguments) {
     printf("run=%s\n", or_dash(nlxtp_status_run_id(status)));
     printf("exit=%d\nsignal=%d\n", nlxtp_status_exit_code(status), nlxtp_status_signal(status));
     printf("timed-out=%d\n", nlxtp_status_timed_out(status));
+    printf("progress=%" PRIu64 "/%" PRIu64 "\n", nlxtp_status_progress_done(status),
+           nlxtp_status_progress_total(status));
     printf("cut=%d%d%d\n", nlxtp_status_stdout_truncated(status),
            nlxtp_status_stderr_truncated(status), nlxtp_status_custom_truncated(status));
     printf("stdout-bytes=%" PRIu64 "\n", nlxtp_status_stdout_bytes(status));

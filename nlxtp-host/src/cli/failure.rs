@@ -30,7 +30,7 @@ pub mod exit {
     pub const GUEST_REBOOTED: u8 = 13;
     pub const UNREADABLE: u8 = 14;
     pub const NOT_STARTED: u8 = 15;
-    /// What is at hand differs from what the journal says.
+    /// What is at hand differs from what the journal says, or what was downloaded from the guest's digests.
     pub const DIFFERS: u8 = 16;
     /// As a shell shows a program that was ended by SIGPIPE.
     pub const OUTPUT_CLOSED: u8 = 141;
@@ -75,6 +75,9 @@ fn flags(remedy: Remedy) -> &'static str {
         Remedy::RaiseMaxBytes => "raise --max-bytes",
         Remedy::Replace => "choose another name, or replace it with --force",
         Remedy::FollowLinks => "--follow-links uploads a copy of what a link leads to",
+        Remedy::GoOn => {
+            "run it again, with a longer --timeout if that was too short: what has come is kept, and it goes on there"
+        }
         _ => remedy.words(),
     }
 }

@@ -58,7 +58,8 @@ pub struct Installer {
     answers: Vec<PathBuf>,
     #[command(flatten)]
     making: Making,
-    /// Give up if it takes longer than this
+    /// Give up if it takes longer than this; what has been downloaded is
+    /// kept [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }

@@ -44,7 +44,8 @@ pub struct Packages {
     /// installer` makes the archive of them again
     #[arg(long, value_name = "DIRECTORY")]
     answers: Option<PathBuf>,
-    /// Give up if probing and downloading together take longer than this
+    /// Give up if probing and downloading together take longer than this; what has been downloaded is
+    /// kept [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use sha2::Digest as _;
 
 use super::answer::{Digest, PackageFile};
-use super::transfer::{Failed, Fetch, complete, hash, keeping};
+use super::transfer::{Failed, Fetch, SILENCE, complete, hash, keeping};
 use crate::control::{Control, Progress};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 
 /// Pauses before a download is tried again.
 const PAUSES: [Duration; 4] =
@@ -50,16 +50,18 @@ impl PackageCache {
     ///
     /// # Errors
     /// A file cannot be had, after some attempts; or it is another one than the node has told of
-    /// ([`ErrorKind::Damaged`]). The cache cannot be written. As the control says. All that has come
-    /// so far is kept, except for what is known to be wrong.
+    /// ([`ErrorKind::Damaged`]). The cache cannot be written. [`ErrorKind::TimedOut`] and
+    /// [`ErrorKind::Cancelled`] as the control says; the message names the file that was being
+    /// downloaded and what is kept of it. All that has come so far is kept, except for what is known to
+    /// be wrong.
     pub fn fill(&self, files: &[&PackageFile], fetch: &Arc<dyn Fetch>, control: &Control<'_>) -> Result<Filled> {
         let _lock = self.lock(control)?;
         let total = files.iter().map(|file| file.size).sum();
         let (mut filled, mut before) = (Filled::default(), 0);
         for file in files {
             let mut arrived = |done| control.report(Progress::Downloading { done: before + done, total });
-            arrived(0)?;
-            if self.find(file, control)?.is_some() {
+            let found = arrived(0).and_then(|()| self.find(file, control));
+            if found.map_err(|error| going_on(error).with_object(file.name.clone()))?.is_some() {
                 filled.reused += 1;
             } else {
                 self.download(file, fetch, control, &mut arrived)?;
@@ -101,19 +103,25 @@ impl PackageCache {
         let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let mut part = opened.map_err(|error| keeping(error).with_path(&path))?;
         let mut pauses = PAUSES.iter();
+        let mut earlier = None;
         loop {
-            match complete(&mut part, file, fetch, control, arrived) {
+            let stop = match complete(&mut part, file, fetch, control, SILENCE, arrived) {
                 Ok(()) => break,
-                Err(Failed::ForNow(error)) => match pauses.next() {
-                    Some(pause) => control.sleep(*pause)?,
-                    None => {
+                Err(Failed::ForGood(error)) if is_of_the_caller(&error) => error,
+                Err(Failed::ForGood(error)) => return Err(not_had(error, file)),
+                Err(Failed::ForNow(error)) => {
+                    let Some(pause) = pauses.next() else {
                         let hint = "see whether the mirror can be reached, then try again: what has come is kept";
                         return Err(not_had(error, file).with_hint(hint));
+                    };
+                    earlier = Some(error);
+                    match control.sleep(*pause) {
+                        Ok(()) => continue,
+                        Err(stop) => stop,
                     }
-                },
-                Err(Failed::ForGood(error)) if is_of_the_caller(&error) => return Err(error),
-                Err(Failed::ForGood(error)) => return Err(not_had(error, file)),
-            }
+                }
+            };
+            return Err(cut_off(&stop, file, &part, earlier.as_ref()));
         }
         let kept = part.sync_all().and_then(|()| fs::rename(&path, self.path(file, "")));
         kept.map_err(|error| keeping(error).with_path(&path))
@@ -127,7 +135,12 @@ impl PackageCache {
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(lock),
-                Err(TryLockError::WouldBlock) => control.sleep(Duration::from_millis(50))?,
+                Err(TryLockError::WouldBlock) => control.sleep(Duration::from_millis(50)).map_err(|stop| {
+                    let message = format!("another process downloads into the cache: {}", stop.message());
+                    Error::new(stop.kind(), message)
+                        .with_path(&self.directory)
+                        .with_hint("wait for its end, or name another directory with --cache")
+                })?,
                 Err(TryLockError::Error(error)) => return Err(keeping(error).with_path(&path)),
             }
         }
@@ -145,6 +158,22 @@ impl PackageCache {
 
 fn is_of_the_caller(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::TimedOut)
+}
+
+/// A failure that is the caller's wish tells how to go on.
+fn going_on(error: Error) -> Error {
+    if is_of_the_caller(&error) { error.with_remedy(Remedy::GoOn) } else { error }
+}
+
+/// The caller's time is over, or the caller has cancelled it; `earlier` is why the last attempt failed.
+fn cut_off(stop: &Error, file: &PackageFile, part: &File, earlier: Option<&Error>) -> Error {
+    let kept = part.metadata().map_or(0, |metadata| metadata.len());
+    let mut message = format!("cannot download {}: {}", file.name, stop.message());
+    if let Some(earlier) = earlier {
+        message.push_str(&format!("; the attempt before it has failed: {}", earlier.message()));
+    }
+    message.push_str(&format!("; kept of it: {kept} of {} bytes", file.size));
+    going_on(Error::new(stop.kind(), message).with_object(file.url.clone()))
 }
 
 fn not_had(error: Error, file: &PackageFile) -> Error {

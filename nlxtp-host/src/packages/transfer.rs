@@ -30,11 +30,11 @@ pub struct Fetched {
     pub body: Box<dyn Read + Send>,
 }
 
-/// Bytes that are taken at once.
+/// Bytes that are taken at once, at most.
 const PIECE: usize = 64 << 10;
 
-/// How long a server may be silent. Clients have bounds of their own for connections.
-const SILENCE: Duration = Duration::from_secs(60);
+/// How long a server may send nothing at all. Clients have bounds of their own for connections.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 /// How an attempt at a file went wrong.
 pub(super) enum Failed {
@@ -54,12 +54,14 @@ impl From<Error> for Failed {
 }
 
 /// Downloads what is missing at the end of `part`, and verifies the whole. What has come stays in
-/// `part` if the attempt fails, unless it is of no use.
+/// `part` if the attempt fails, unless it is of no use. The attempt fails when nothing comes for the time
+/// of `silence`, however slowly the rest came.
 pub(super) fn complete(
     part: &mut File,
     file: &PackageFile,
     fetch: &Arc<dyn Fetch>,
     control: &Control<'_>,
+    silence: Duration,
     arrived: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<(), Failed> {
     let (mut digest, mut length) = hash(part, control)?;
@@ -70,7 +72,7 @@ pub(super) fn complete(
     if length < file.size {
         let pieces = begin(Arc::clone(fetch), file.url.clone(), length)?;
         loop {
-            match next(&pieces, control)? {
+            match next(&pieces, control, silence)? {
                 Step::BeginsAt(position) if position == length => {}
                 Step::BeginsAt(0) => restart(part, &mut digest, &mut length)?,
                 Step::BeginsAt(_) => return Err(for_now("the server begins where nobody asked it to")),
@@ -161,13 +163,13 @@ fn begin(fetch: Arc<dyn Fetch>, url: String, from: u64) -> Result<Receiver<Resul
         if sender.send(Ok(Step::BeginsAt(fetched.begins_at))).is_err() {
             return;
         }
+        let mut piece = vec![0; PIECE];
         loop {
-            let mut piece = Vec::new();
-            let step = match fetched.body.by_ref().take(PIECE as u64).read_to_end(&mut piece) {
+            // What has come is passed on at once: it counts even if nothing follows.
+            let step = match fetched.body.read(&mut piece) {
                 Ok(0) => Ok(Step::End),
-                Ok(_) => Ok(Step::Bytes(piece)),
-                // What came before the failure counts.
-                Err(_) if !piece.is_empty() => Ok(Step::Bytes(piece)),
+                Ok(read) => Ok(Step::Bytes(piece[..read].to_vec())),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => Err(Error::new(ErrorKind::Io, "the connection failed").with_source(error)),
             };
             let over = matches!(step, Ok(Step::End) | Err(_));
@@ -181,15 +183,19 @@ fn begin(fetch: Arc<dyn Fetch>, url: String, from: u64) -> Result<Receiver<Resul
     Ok(receiver)
 }
 
-fn next(pieces: &Receiver<Result<Step>>, control: &Control<'_>) -> Result<Step, Failed> {
+fn next(pieces: &Receiver<Result<Step>>, control: &Control<'_>, silence: Duration) -> Result<Step, Failed> {
     let since = Instant::now();
     loop {
         control.check()?;
         match pieces.recv_timeout(Duration::from_millis(50)) {
             Ok(step) => return Ok(step?),
-            Err(RecvTimeoutError::Timeout) if since.elapsed() < SILENCE => {}
+            Err(RecvTimeoutError::Timeout) if since.elapsed() < silence => {}
             Err(RecvTimeoutError::Timeout) => return Err(for_now("the server sends nothing any more")),
             Err(RecvTimeoutError::Disconnected) => return Err(for_now("the download has ended without a word")),
         }
     }
 }
+
+#[cfg(test)]
+#[path = "transfer/tests.rs"]
+mod tests;

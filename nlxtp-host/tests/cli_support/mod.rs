@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use rextfv_core::ids::BootId;
 use rextfv_core::status::{Ending, RunState, Status, Truncated};
 use rextfv_core::status_codec;
@@ -267,6 +268,14 @@ impl Target<'_> {
     pub fn status(&self, options: &[&str]) -> Value {
         self.call("status", &[&["--json"], options].concat()).expect(0).json()
     }
+}
+
+/// Whether whoever runs the tests has a signal ignored, as shells do with SIGINT for their background
+/// jobs, and `nohup` with SIGHUP; the command respects that.
+pub fn is_ignored(signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let digits = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    u64::from_str_radix(digits, 16).unwrap() & (1 << (signal as u64 - 1)) != 0
 }
 
 /// A record of a run that is under way.
