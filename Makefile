@@ -7,7 +7,8 @@ export NLXTP = $(abspath $(TARGET_DIR))/release/nlxtp
 export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
 
 # The end-to-end tests that take longest, by a part of their names.
-LONGEST = system_v_init_starts openrc_starts runit_starts programs_are_compiled_with_the_packages
+LONGEST = system_v_init_starts openrc_starts runit_starts programs_are_compiled_with_the_packages \
+	the_guest_program_runs_on
 E2E = cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --test-threads=1
 
 # End-to-end tests make namespaces and devices: root runs them.
@@ -104,10 +105,13 @@ e2e: build python-package
 	scripts/python2-root.sh
 	$(E2E) --include-ignored $(LONGEST:%=--skip %)
 
-# Whole systems with the other init systems, and the packages of the C library.
+# Whole systems with the other init systems, the packages of the C library, and guests of other machines.
 e2e-long: e2e
 	$(MAKE) --no-print-directory deb-c
 	for init in sysvinit openrc runit; do scripts/guest-system.sh $$init || exit; done
+	scripts/setup.sh cross
+	scripts/cross-guest.sh i386
+	scripts/cross-guest.sh arm64
 	$(E2E) --include-ignored $(LONGEST)
 
 SECONDS := 60

@@ -5,6 +5,7 @@
 #   scripts/setup.sh demo    build, and QEMU if it can be had (goes on without it)
 #   scripts/setup.sh wheel   build, and Python
 #   scripts/setup.sh bench   what the operations are compared with (goes on without it)
+#   scripts/setup.sh cross   build, and compilers and emulators for i386 and arm64
 #   scripts/setup.sh test    everything that `make test` uses; fails if any is missing
 #
 # Quick and silent when all is there: it looks for the commands themselves and asks
@@ -66,6 +67,15 @@ cmake cmake
 dh debhelper
 dpkg-buildpackage dpkg-dev
 abidw abigail-tools
+'
+
+cross_tools='
+i686-linux-gnu-gcc gcc-i686-linux-gnu
+/usr/i686-linux-gnu/lib/libc.a libc6-dev-i386-cross
+aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+/usr/aarch64-linux-gnu/lib/libc.a libc6-dev-arm64-cross
+qemu-aarch64-static qemu-user-static
+file file
 '
 
 # The kernel is what libguestfs starts.
@@ -171,11 +181,15 @@ case "${1-}" in
         need "$build_tools" 'building'
         want "$demo_tools$bench_tools" 'The measurements go on WITHOUT it; the table says so.'
         ;;
+    cross)
+        need_cargo
+        need "$build_tools$cross_tools" 'building for other machines'
+        ;;
     test)
         need_cargo
         need "$build_tools$demo_tools$python_tools$test_tools" 'testing'
         ;;
     *)
-        fail 'say what for: scripts/setup.sh build|demo|wheel|bench|test'
+        fail 'say what for: scripts/setup.sh build|demo|wheel|bench|cross|test'
         ;;
 esac

@@ -24,7 +24,7 @@ use rextfv_core::powers::PowerState;
 const QUERIES: u32 = 2000;
 
 /// Bytes that are uploaded and downloaded.
-const CONTENT: usize = 48 << 20;
+const CONTENT: usize = 128 << 20;
 
 /// What something took.
 #[derive(Clone, Copy)]
@@ -168,7 +168,7 @@ fn main() {
     let rounds = if env::args().any(|argument| argument == "--quick") { 5 } else { 25 };
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let path = |name: &str| scratch.path().join(name);
-    let (directory, disk, archive) = (path("directory"), path("disk.img"), path("archive.tar"));
+    let (directory, disk, archive) = (path("directory"), path("disk.img"), path("archive.tar.gz"));
     fs::create_dir(&directory).expect("made");
     DiskImage::create(&disk, &DiskOptions { size: 256 << 20, ..DiskOptions::default() }).expect("made");
     let targets = [("directory", &directory), ("disk image", &disk)];

@@ -1,6 +1,8 @@
 """What the library's own tests do with a node, through Python, on both kinds of shared directories."""
 
+import dataclasses
 import functools
+import hashlib
 import io
 import os
 import stat
@@ -57,11 +59,42 @@ def test_the_whole_cycle(guest: Guest) -> None:
     ]
     assert (found["result"], found["d/data"]) == (b"result", b"data")
     assert (taken.files, taken.archive_bytes, taken.attempts) == (7, len(home.getvalue()), 1)
+    assert taken.verification.outcome == "no-digests"
 
     # What was downloaded can be uploaded again, and is then a new run.
     again = node.upload(home.getvalue())
     assert len(again.left_out) == 5 and again.run_id != report.run_id
     assert node.status().state == "not-started"
+
+
+def test_a_download_is_compared_with_the_digests_of_the_guest(guest: Guest) -> None:
+    node = nlxtp.Node(guest.target)
+    run = node.upload(archive({"a": b"a", "b": b"b"})).run_id
+
+    def write_digests(files: "dict[str, bytes]") -> None:
+        lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
+        guest.write("exec_status/digests", "".join(lines).encode())
+
+    written = content_of(node)
+    write_digests(written)
+    assert node.download(io.BytesIO()).verification.outcome == "no-digests", "it is not done"
+    guest.write_record(Record(run=run, state="finished", ended="exit 0", done=True))
+    found = node.download(io.BytesIO()).verification
+    assert (found.outcome, found.files, found.reason) == ("verified", 3, None)
+    assert found.content == found.missing == found.unlisted == ()
+
+    guest.write("a", b"A")
+    guest.write("late", b"")
+    write_digests({**written, "gone": b""})
+    found = node.download(io.BytesIO()).verification
+    assert (found.outcome, found.files, found.reason) == ("differs", 0, None)
+    assert (found.content, found.missing, found.unlisted) == (("a",), ("gone",), ("late",))
+
+    guest.write("exec_status/digests", b"?")
+    found = node.download(io.BytesIO()).verification
+    assert (found.outcome, found.reason) == ("unusable", "line 1: the line is cut off")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.outcome = "verified"  # type: ignore[misc]
 
 
 def test_an_upload_replaces_all_old_files(guest: Guest) -> None:

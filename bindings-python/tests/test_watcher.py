@@ -169,6 +169,22 @@ def test_what_cannot_be_watched_is_refused(tmp_path: Path) -> None:
     assert change is not None and change.status is not None and change.status.done
 
 
+def test_a_watcher_that_is_closed(tmp_path: Path) -> None:
+    watcher = nlxtp.Watcher(forever=True)
+    node = nlxtp.Node(tmp_path)
+    watcher.add(node)
+    assert watcher.next(timeout=60) is not None
+    waiting = threading.Thread(target=lambda: list(watcher))
+    waiting.start()
+    watcher.close()
+    waiting.join(60)
+    assert not waiting.is_alive() and len(watcher) == 0 and watcher.next() is None
+    watcher.close()
+    with pytest.raises(ValueError, match="this watcher is closed"):
+        watcher.add(node)
+    assert node not in watcher and node.status().state is nlxtp.State.NOT_STARTED
+
+
 def test_waiting_for_a_change_is_cancelled(tmp_path: Path) -> None:
     watcher = nlxtp.Watcher(forever=True)
     token = nlxtp.CancelToken()

@@ -15,12 +15,15 @@ use std::path::Path;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, syncfs, unlinkat};
 
+use crate::sys::{FileStat, stat, stat_at};
+
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
-/// `O_NONBLOCK`, so that a FIFO of a status file's name blocks nobody.
-const PLAIN_FILE: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
+/// `O_NONBLOCK`, so that a FIFO of a status file's name blocks nobody; `O_LARGEFILE`, so that outputs may
+/// become long on machines of 32 bits, too.
+const PLAIN_FILE: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_LARGEFILE).union(OFlag::O_CLOEXEC);
 
 /// An opened directory.
 #[derive(Debug)]
@@ -65,8 +68,8 @@ impl Directory {
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] if it is no regular file; else the system's.
-    pub fn read_file(&self, name: &str) -> io::Result<Option<File>> {
-        self.open_file(name, OFlag::O_RDONLY)
+    pub fn read_file(&self, name: impl AsRef<OsStr>) -> io::Result<Option<File>> {
+        self.open_file(name.as_ref(), OFlag::O_RDONLY)
     }
 
     /// Opens a regular file for reading and writing; `None` if there is nothing of that name.
@@ -74,16 +77,16 @@ impl Directory {
     /// # Errors
     /// As [`read_file`](Self::read_file).
     pub fn write_file(&self, name: &str) -> io::Result<Option<File>> {
-        self.open_file(name, OFlag::O_RDWR)
+        self.open_file(name.as_ref(), OFlag::O_RDWR)
     }
 
-    fn open_file(&self, name: &str, access: OFlag) -> io::Result<Option<File>> {
+    fn open_file(&self, name: &OsStr, access: OFlag) -> io::Result<Option<File>> {
         let file = match openat(&self.0, name, PLAIN_FILE | access, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::ENOENT) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        if !is_regular(&fstat(&file)?) {
+        if !is_regular(&stat(&file)?) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
         Ok(Some(file.into()))
@@ -94,7 +97,7 @@ impl Directory {
     /// # Errors
     /// The system's.
     pub fn look(&self, name: impl AsRef<OsStr>) -> io::Result<Option<FileStat>> {
-        match fstatat(&self.0, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        match stat_at(&self.0, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::ENOENT) => Ok(None),
             Err(error) => Err(error.into()),
@@ -108,7 +111,7 @@ impl Directory {
 
     /// Whether a regular file stands under a name, or a link leads to one.
     pub fn holds_file(&self, name: impl AsRef<OsStr>) -> bool {
-        fstatat(&self.0, name.as_ref(), AtFlags::empty()).is_ok_and(|stat| is_regular(&stat))
+        stat_at(&self.0, name.as_ref(), AtFlags::empty()).is_ok_and(|stat| is_regular(&stat))
     }
 
     /// All names, without `.` and `..`.
@@ -166,7 +169,7 @@ impl Directory {
     /// # Errors
     /// The system's.
     pub fn stat(&self) -> io::Result<FileStat> {
-        Ok(fstat(&self.0)?)
+        Ok(stat(&self.0)?)
     }
 
     /// Brings the directory's entries to the disk.
@@ -205,7 +208,8 @@ pub fn is_directory(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR
 }
 
-fn is_regular(stat: &FileStat) -> bool {
+/// Whether attributes are a regular file's.
+pub fn is_regular(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG
 }
 

@@ -11,13 +11,13 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::sys::stat::fstat;
 use rextfv_core::ids::{BootId, RunId};
 use rextfv_core::layout::STATUS_SLOTS;
 use rextfv_core::status::{Ending, Progress, RunState, Status, Truncated};
 use rextfv_core::status_codec::{self, MAX_RECORD_BYTES};
 
 use crate::directory::{Directory, base_name, same_file};
+use crate::sys::stat;
 
 /// What a slot holds at first: any record without a long Custom Status.
 const FIRST_CAPACITY: usize = 8 << 10;
@@ -191,7 +191,7 @@ impl Slot {
 fn is_in_place(status: &Directory, slot: usize, file: &File) -> bool {
     let gone = status.stat().is_ok_and(|stat| stat.st_nlink == 0);
     let there = status.look(base_name(STATUS_SLOTS[slot])).ok().flatten();
-    gone || there.is_some_and(|there| fstat(file).is_ok_and(|ours| same_file(&there, &ours)))
+    gone || there.is_some_and(|there| stat(file).is_ok_and(|ours| same_file(&there, &ours)))
 }
 
 fn encode(record: &Status) -> io::Result<Vec<u8>> {

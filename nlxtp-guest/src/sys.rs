@@ -1,9 +1,15 @@
 //! What needs unsafe system calls.
 
+use std::ffi::OsStr;
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::NixPath;
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 use nix::unistd::{ForkResult, Gid, Uid, fork, setgid, setgroups, setuid};
@@ -35,6 +41,35 @@ pub fn as_user(command: &mut Command, uid: Uid, gid: Gid, groups: Vec<Gid>) -> &
     // SAFETY: between fork and exec, `change` makes only system calls, of a process with one thread, on
     // a list that was made before; it neither allocates nor locks.
     unsafe { command.pre_exec(change) }
+}
+
+/// What a look at a file tells. Lengths and inode numbers have 64 bits on every machine; those of the plain
+/// `stat` have 32 on some, and a look at a long file fails there.
+pub type FileStat = libc::stat64;
+
+/// What stands under a name in a directory.
+///
+/// # Errors
+/// The system's.
+pub fn stat_at(directory: impl AsFd, name: &OsStr, flags: AtFlags) -> nix::Result<FileStat> {
+    let mut stat = MaybeUninit::uninit();
+    let directory = directory.as_fd().as_raw_fd();
+    let done = name.with_nix_path(|name| {
+        // SAFETY: the descriptor is open and the name ends with NUL for as long as the call lasts, and
+        // `stat` has room for what it writes.
+        unsafe { libc::fstatat64(directory, name.as_ptr(), stat.as_mut_ptr(), flags.bits()) }
+    })?;
+    Errno::result(done)?;
+    // SAFETY: the call has succeeded, so it has written all of it.
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// What an open file or directory is.
+///
+/// # Errors
+/// The system's.
+pub fn stat(file: impl AsFd) -> nix::Result<FileStat> {
+    stat_at(file, OsStr::new(""), AtFlags::AT_EMPTY_PATH)
 }
 
 /// Splits this process: the child goes on in a session of its own, the parent ends with exit

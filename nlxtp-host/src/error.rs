@@ -263,6 +263,11 @@ impl Error {
         }
     }
 
+    /// Whether reading a file failed for what the guest did to it; all else can still be had.
+    pub(crate) fn is_the_guests_doing(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Changing | ErrorKind::Damaged)
+    }
+
     /// The way out, where there is one.
     pub fn hint(&self) -> Option<&'static str> {
         self.inner.hint

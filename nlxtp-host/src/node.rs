@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod look;
+mod packing;
 mod recording;
+mod verifying;
 
 use std::io::{Read, Seek, Write};
 use std::time::Duration;
@@ -22,7 +24,7 @@ use rextfv_core::status::{Ending, RunState, Truncated};
 use rextfv_core::status_reader::{Found, Reading, SlotProblem, StatusReader};
 use rextfv_core::tomato;
 
-use crate::archive::{ArchiveReader, OutputFormat, Packer, default_threads};
+use crate::archive::{ArchiveReader, OutputFormat, default_threads};
 use crate::control::{Control, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::KnownPower;
@@ -135,7 +137,7 @@ impl Node {
     }
 
     /// The same with another number of threads that compress a download, see
-    /// [`Packer::with_threads`].
+    /// [`Packer::with_threads`](crate::archive::Packer::with_threads).
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.set_threads(threads);
@@ -424,6 +426,9 @@ impl Node {
 
     /// Packs the whole shared directory into an archive (paper, section 3.2.4).
     ///
+    /// Where the guest has written digests of its files, those in the archive are compared with them. That
+    /// they differ is no error: [`DownloadReport::verification`] says so.
+    ///
     /// # Errors
     /// The target cannot be read, or the archive not be written. [`ErrorKind::Changing`] where the
     /// guest changed a disk meanwhile: what was written to `archive` is of no use then.
@@ -437,9 +442,7 @@ impl Node {
             return self.download_digested(archive, format, control).map(|(report, ..)| report);
         }
         let mut view = self.directory.view()?;
-        let mut packer = Packer::with_threads(format, archive, control, self.threads)?.with_limits(self.limits);
-        view.walk(&mut packer)?;
-        packer.finish()
+        self.pack(&mut *view, archive, format, control, None)
     }
 
     /// Reads from one of the script's outputs, from `offset` on, and never more than the guest has

@@ -250,13 +250,66 @@ fn what_an_archive_asks_for_its_run_is_validated_before_anything_is_changed() {
         place.call(&["upload", &name, "nothing.tar.gz"]).expect(3).says(&["nlxtp.toml", "add one"]);
         assert_eq!(target.call("ls", &["--json"]).expect(0).json(), before);
         place.write("good.tar.gz", &tar_gz(&[("nlxtp.toml", b"timeout = '1s'"), script]));
-        let checked = place.call(&["archive", "check", "good.tar.gz"]).expect(0);
-        assert!(checked.text().contains("\nmanifest: nlxtp.toml\n"), "{checked:?}");
-        assert_eq!(place.call(&["archive", "check", "good.tar.gz", "--json"]).expect(0).json()["manifest"], true);
         target.call("upload", &["good.tar.gz"]).expect(0);
     }
     // One deeper in the archive is a file as any other; and nobody would obey that of a part.
     place.write("deep.tar.gz", &tar_gz(&[("sub/nlxtp.toml", b"x"), script]));
     place.call(&["archive", "check", "deep.tar.gz"]).expect(0);
-    place.call(&["archive", "merge", "good.tar.gz", "-o", "m.tar"]).expect(2).says(&["good.tar.gz", "nlxtp.toml"]);
+    place.call(&["archive", "merge", "good.tar.gz", "-o", "m.tar"]).expect(2).says(&[
+        "good.tar.gz",
+        "not in a merged one",
+        "pack it without nlxtp.toml, and let its start script do what that asks for",
+    ]);
+    assert!(!place.path("m.tar").exists());
+}
+
+#[test]
+fn what_an_archive_asks_for_its_run_is_told() {
+    let place = Place::new();
+    let script = ("auto_exec.sh", &b"#!/bin/sh\n"[..]);
+    let check = |manifest: Option<&str>| {
+        let manifest = manifest.map(|text| ("nlxtp.toml", text.as_bytes()));
+        place.write("a.tar.gz", &tar_gz(&manifest.into_iter().chain([script]).collect::<Vec<_>>()));
+        let text = place.call(&["archive", "check", "a.tar.gz"]).expect(0).text().to_owned();
+        (text, place.call(&["archive", "check", "a.tar.gz", "--json"]).expect(0).json()["manifest"].clone())
+    };
+    let (text, json) = check(Some(
+        "start = ['python3', 'main.py', \"two\\twords\"]
+timeout = '90m'
+stdout-limit = '64MiB'
+stderr-limit = 0
+user = 1000
+keep = ['results/', './*.log']
+delete = ['results/tmp']
+digests = false
+[environment]
+LANG = 'C'
+TOKEN = 'secret'
+",
+    ));
+    let lines = "manifest: nlxtp.toml
+  start:        \"python3\" \"main.py\" \"two\\twords\"
+  timeout:      1h30m
+  stdout-limit: 64 MiB
+  stderr-limit: 0 bytes
+  user:         1000
+  keep:         \"results\" \"*.log\"
+  delete:       \"results/tmp\"
+  digests:      false
+  environment:  LANG TOKEN
+";
+    assert!(text.contains(lines), "{text}");
+    let expected = json!({
+        "start": ["python3", "main.py", "two\twords"], "timeout_ms": 5_400_000, "user": "1000",
+        "environment": ["LANG", "TOKEN"], "stdout_limit": 64 << 20, "stderr_limit": 0,
+        "keep": ["results", "*.log"], "delete": ["results/tmp"], "digests": false,
+    });
+    assert_eq!(json, expected);
+    // It may ask for nothing; and most archives have none.
+    let (text, json) = check(Some("# later\n"));
+    assert!(text.ends_with("manifest: nlxtp.toml\n"), "{text}");
+    assert_eq!((&json["start"], &json["timeout_ms"], &json["keep"]), (&json!([]), &json!(null), &json!([])));
+    let (text, json) = check(None);
+    assert!(!text.contains("manifest"), "{text}");
+    assert_eq!(json, json!(null));
 }

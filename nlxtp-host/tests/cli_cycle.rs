@@ -202,6 +202,7 @@ fn the_other_answers_in_json() {
         json!({
             "format": "tar", "attempts": 1, "files": 3, "directories": 1, "symlinks": 0, "bytes": 47,
             "archive_bytes": packed, "changed": { "listed": [], "omitted": 0 }, "left_out": { "listed": [], "omitted": 0 },
+            "verification": { "outcome": "no-digests" },
         })
     );
 

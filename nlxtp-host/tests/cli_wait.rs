@@ -4,6 +4,8 @@ mod cli_support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -298,16 +300,41 @@ fn a_download_to_a_pipe_that_nobody_reads() {
 }
 
 #[test]
+fn a_download_to_standard_output_that_nobody_reads() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    place.write("large.tar", &tar(&[("large", &[7; 1 << 20])]));
+    target.call("upload", &["large.tar"]).expect(0);
+    let begin = |more: &[&str]| target.begin("download", &[&["-", "--format", "tar"], more].concat());
+    assert_eq!(begin(&["--timeout", "200ms"]).wait().unwrap().code(), Some(6));
+    if !is_ignored(Signal::SIGTERM) {
+        let mut child = begin(&[]);
+        until_it_takes_signals(&child);
+        signal(&child, Signal::SIGTERM);
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+    }
+    // Whoever reads late gets everything.
+    let child = begin(&[]);
+    until_it_takes_signals(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(unpack(&output.stdout)["large"] == [7; 1 << 20]);
+}
+
+#[test]
 fn a_second_signal_kills() {
     let place = Place::new();
     let target = place.target(Kind::Directory, "target");
     target.upload_something();
-    // Nobody reads more of its standard output than a byte, so writing to it blocks for ever.
+    // Nobody reads more than a byte of the socket that is its standard output, and unlike a pipe it cannot be
+    // opened anew: writing to it blocks for ever.
     place.write("large.tar", &tar(&[("large", &[7; 1 << 20])]));
     target.call("upload", &["large.tar"]).expect(0);
-    let mut child = target.begin("download", &["-", "--format", "tar"]);
-    // Once the first byte has come, the pipe is full in no time.
-    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let (mut read, written) = UnixStream::pair().unwrap();
+    let mut command = place.command(&["download", &target.name, "-", "--format", "tar"]);
+    let mut child = command.stdout(OwnedFd::from(written)).stderr(Stdio::null()).spawn().unwrap();
+    // Once the first byte has come, the socket is full in no time.
+    read.read_exact(&mut [0]).unwrap();
     thread::sleep(Duration::from_millis(500));
     let status = loop {
         signal(&child, Signal::SIGTERM);

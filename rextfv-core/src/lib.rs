@@ -15,7 +15,8 @@
 //!   without comparing clocks.
 //! - [`archive_rules`]: which archive entries are taken, for which target, within which limits.
 //! - [`run_manifest`]: what an archive may ask for its run.
-//! - [`digests`]: what the guest says the shared directory holds in the end.
+//! - [`digests`]: what the guest says the shared directory holds in the end; [`verification`]: whether a
+//!   download holds that.
 //! - [`start_script`]: what keeps a start script from being started.
 //! - [`shared_directory`]: the trait of the storage that host and guest share;
 //!   [`operations`]: the three operations; [`powers`]: what comes in from outside (clock, guest
@@ -51,3 +52,4 @@ pub mod status_codec;
 pub mod status_reader;
 pub mod tomato;
 pub mod units;
+pub mod verification;

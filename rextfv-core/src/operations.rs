@@ -9,6 +9,7 @@ use crate::listing::Listing;
 use crate::liveness::State;
 use crate::shared_directory::{LeftOut, LeftOutReason};
 use crate::status::{Progress, Truncated};
+use crate::verification::Verification;
 
 /// A node that is controlled through RexTFV.
 pub trait Rextfv {
@@ -150,6 +151,8 @@ pub struct DownloadReport {
     pub changed: Listing<ChangedFile>,
     /// What the archive lacks.
     pub left_out: Listing<LeftOut>,
+    /// Whether the archive holds what the guest had written when it said Done.
+    pub verification: Verification,
 }
 
 impl DownloadReport {

@@ -7,6 +7,7 @@ from . import texts
 from .library import UNKNOWN
 
 _EXECUTIONS = {0: "no-start-script", 1: "at-boot", 2: "invoked", 3: "by-daemon"}
+_VERIFICATIONS = {0: "no-digests", 1: "verified", 2: "differs", 3: "unusable"}
 _DIALECTS = {0: None, 1: "nlxtp", 2: "tomato"}
 
 
@@ -78,10 +79,13 @@ class Upload(_Report):
 class Download(_Report):
     """What a download took home. ``changed``: files that changed while they were read; ``left_out``:
     entries that the archive lacks; the JSON form names both. ``attempts``: how often it was packed.
-    ``settled``: whether nothing is known to have changed or vanished in the last of them."""
+    ``settled``: whether nothing is known to have changed or vanished in the last of them. ``verification``: what
+    came of comparing it with the guest's digests, ``"no-digests"``, ``"verified"``, ``"differs"`` or
+    ``"unusable"``; the JSON form has the particulars."""
 
     _fields = (
         "files", "directories", "symlinks", "bytes", "archive_bytes", "changed", "left_out", "attempts", "settled",
+        "verification",
     )  # fmt: skip
 
 
@@ -159,4 +163,5 @@ def download(library, handle):
         left_out=int(library.nlxtp_download_left_out(handle)),
         attempts=int(library.nlxtp_download_attempts(handle)),
         settled=library.nlxtp_download_settled(handle),
+        verification=_VERIFICATIONS.get(library.nlxtp_download_verification(handle), "other"),
     )

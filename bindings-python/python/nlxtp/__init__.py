@@ -43,7 +43,7 @@ from ._errors import (
 from ._guest import guest_binary
 from ._native import CancelToken, Status, __version__
 from ._node import Node
-from ._reports import DownloadReport, Problem, Progress, UploadReport
+from ._reports import DownloadReport, Problem, Progress, UploadReport, Verification
 from ._targets import DiskImage, HostDirectory, open_target
 from ._watcher import Change, Watcher
 from ._words import CustomStatus, Execution, Power, State
@@ -89,6 +89,7 @@ __all__ = [
     "TooSmallError",
     "UnfinishedError",
     "UploadReport",
+    "Verification",
     "Watcher",
     "__version__",
     "guest_binary",

@@ -236,6 +236,9 @@ class Node:
         """Packs the whole shared directory into an archive. At a path it stands only when it is complete;
         what was written to a file object is of no use after a failure.
 
+        Where the guest has written digests of its files, those in the archive are compared with them. That they
+        differ raises nothing: :attr:`DownloadReport.verification` says so.
+
         :param archive: a path, or a binary file object, which is written to from its position on. Where a
             named pipe is at the path, the download waits for somebody to read it.
         :param format: ``"tar.gz"``, ``"tar"`` or ``"tar.zst"``; what the path ends with, or else
@@ -262,6 +265,8 @@ class Node:
         _log.info("%s: downloaded %d files", self._directory.path, report.files)
         if not report.is_settled:
             _log.warning("%s: changed while it was downloaded", self._directory.path)
+        if report.verification.outcome not in ("verified", "no-digests"):
+            _log.warning("%s: the download is not what the guest's digests say", self._directory.path)
         return report
 
     def output(

@@ -82,6 +82,43 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """What came of comparing a download with the digests that the guest wrote before it was done.
+
+    Digests find damage and late changes, not lies: who can write results can write digests that fit.
+    """
+
+    outcome: str
+    """``"verified"``: the archive holds exactly the files that the guest wrote down, with the contents that
+    they had. ``"differs"``: it does not. ``"no-digests"``: the guest has written none, or its run is not done.
+    ``"unusable"``: what is in their place cannot be used. Later versions may add words."""
+    files: int
+    """How many files were compared and are the same; 0 unless verified."""
+    content: "tuple[str, ...]"
+    """Files whose content in the archive is another one: the first thousand paths, escaped for showing."""
+    missing: "tuple[str, ...]"
+    """Files that the guest wrote down and the archive lacks: likewise."""
+    unlisted: "tuple[str, ...]"
+    """Files in the archive that the guest did not write down: likewise."""
+    reason: "Optional[str]"
+    """Why the digests cannot be used, if they cannot."""
+
+    @classmethod
+    def _of(cls, told: "dict[str, Any]") -> "Verification":
+        def paths(kind: str) -> "tuple[str, ...]":
+            return tuple(told[kind]["listed"]) if kind in told else ()
+
+        return cls(
+            outcome=told["outcome"],
+            files=told.get("files", 0),
+            content=paths("content"),
+            missing=paths("missing"),
+            unlisted=paths("unlisted"),
+            reason=told.get("reason"),
+        )
+
+
+@dataclass(frozen=True)
 class DownloadReport:
     """What a download took home."""
 
@@ -99,6 +136,8 @@ class DownloadReport:
     """Files that changed while they were read, or could not be read whole: the first thousand."""
     left_out: "tuple[Problem, ...]"
     """What the archive lacks: the first thousand."""
+    verification: Verification
+    """Whether the archive holds what the guest had written when it was done."""
     attempts: int
     """How often it was packed."""
     _json: str = field(repr=False, compare=False)
@@ -115,6 +154,7 @@ class DownloadReport:
             archive_bytes=report["archive_bytes"],
             changed=tuple(Problem(one["path"], one["problem"]) for one in report["changed"]["listed"]),
             left_out=tuple(Problem(one["path"], one["reason"]) for one in report["left_out"]["listed"]),
+            verification=Verification._of(report["verification"]),
             attempts=attempts,
             _json=text,
         )

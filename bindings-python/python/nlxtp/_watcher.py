@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Callable, Optional
@@ -67,6 +68,7 @@ class Watcher:
         self._forever = forever
         self._stopped = CancelToken()
         self._lock = threading.Lock()
+        self._closed = False
         self._nodes: "dict[int, Node]" = {}
         self._keys: "dict[int, int]" = {}
         self._next_key = 1
@@ -75,11 +77,13 @@ class Watcher:
         """Begins to watch a node. Its first status is a change, and is told next. The watcher asks the
         shared directory by itself; the node can be used as before.
 
-        :raises ValueError: it is watched already.
+        :raises ValueError: it is watched already, or the watcher is closed.
         :raises NotFoundError: its shared directory is gone.
         :raises InvalidInputError: this process is a fork of the one that made the watcher.
         """
         with self._lock:
+            if self._closed:
+                raise ValueError("this watcher is closed; make another one")
             if id(node) in self._keys:
                 raise ValueError(f"{node!r} is watched already")
             key = self._next_key
@@ -142,11 +146,15 @@ class Watcher:
         self._stopped.cancel()
 
     def close(self) -> None:
-        """Stops, and watches nobody any longer: nothing is kept open when this returns. ``with`` does so in
-        the end."""
+        """Stops, and watches nobody any longer: nothing is kept open when this returns, and no node can be
+        added. To close it again does nothing. ``with`` does so in the end."""
         self.stop()
+        with self._lock:
+            self._closed = True
         for node in list(self._nodes.values()):
-            self.remove(node)
+            # Another thread may have removed it by now.
+            with suppress(KeyError):
+                self.remove(node)
 
     def __iter__(self) -> Iterator[Change]:
         while (change := self.next()) is not None:

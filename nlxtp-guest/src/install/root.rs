@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag};
+use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::symlinkat;
 
 use crate::directory::Directory;
+use crate::sys::FileStat;
 
 /// Bytes of a file that is read, at most.
 const MOST_READ: u64 = 16 << 20;

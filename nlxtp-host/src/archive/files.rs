@@ -178,6 +178,20 @@ impl NewArchive {
         Ok(Self(Place::Beside(Beside { file, path, target, replace, complete: false })))
     }
 
+    /// Begins an archive on standard output. A pipe is opened anew, so that waiting for its reader can end;
+    /// whoever else writes to it does not notice.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn on_standard_output() -> Result<Self> {
+        let path = PathBuf::from("/proc/self/fd/1");
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned().map_err(writing)?);
+        let kind = stdout.metadata().map_err(writing)?.file_type();
+        // Where nobody reads it any more, writing to it says so.
+        let opened = kind.is_fifo().then(|| open_without_waiting(&path).ok()).flatten();
+        Ok(Self(Place::Stream(path, Some(opened.unwrap_or(stdout)))))
+    }
+
     /// Whether writing may begin anew.
     pub fn can_restart(&self) -> bool {
         matches!(self.0, Place::Beside(_))
@@ -223,14 +237,18 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// Opens a pipe as soon as somebody reads it, or a device.
 fn open_stream(path: &Path, control: &Control<'_>) -> Result<File> {
     loop {
-        // Else the kernel would wait for the reader, and nothing could end that.
-        match File::options().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path) {
+        match open_without_waiting(path) {
             Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) && is_pipe(path) => {
                 control.sleep(BETWEEN_LOOKS)?;
             }
             opened => return opened.map_err(writing),
         }
     }
+}
+
+/// Else the kernel would wait for the reader, and nothing could end that.
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    File::options().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)
 }
 
 fn is_pipe(path: &Path) -> bool {

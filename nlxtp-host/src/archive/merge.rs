@@ -95,7 +95,7 @@ impl<'c, 'p, W: Write> Merger<'c, 'p, W> {
         let manifest = reader.examine(&self.rules, self.control)?;
         if reader.run_manifest().is_some() {
             let message = "it has an nlxtp.toml, which guests obey only at the top of an archive, not in a merged one";
-            let hint = "remove it, and let the start script do what it asks for";
+            let hint = "pack it without nlxtp.toml, and let its start script do what that asks for, which a check of the archive tells";
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));
         }
         let folder = format!("{}-{}", self.folders.len() + 1, usable(name));

@@ -266,7 +266,7 @@ impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
             let read = match content.read(&mut self.chunk[..most]) {
                 Ok(0) => return self.zeros(left).map(|()| Some(ContentProblem::Shorter)),
                 Ok(read) => read,
-                Err(error) if is_the_guests_doing(&error) => {
+                Err(error) if error.is_the_guests_doing() => {
                     return self.zeros(left).map(|()| Some(ContentProblem::Unreadable));
                 }
                 Err(error) => return Err(error),
@@ -283,7 +283,7 @@ impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
             Ok(0) => {}
             Ok(_) => return Ok(Some(ContentProblem::Longer)),
             // All that was promised is there.
-            Err(error) if is_the_guests_doing(&error) => {}
+            Err(error) if error.is_the_guests_doing() => {}
             Err(error) => return Err(error),
         }
         Ok(content.was_changed().then_some(ContentProblem::Rewritten))
@@ -345,11 +345,6 @@ impl<W: Write> Visitor for Packer<'_, '_, W> {
         self.report.left_out.push(left_out);
         Ok(())
     }
-}
-
-/// Whether reading failed for what the guest did to its own file; the others can still be had.
-fn is_the_guests_doing(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Changing | ErrorKind::Damaged)
 }
 
 fn refuse(message: String, entry: &Entry) -> Error {

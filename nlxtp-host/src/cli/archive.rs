@@ -8,6 +8,7 @@ use rextfv_core::archive_rules::{ArchiveRules, LinkPolicy, Lost, Manifest};
 use rextfv_core::entry_path::displayable;
 use rextfv_core::limits::Limits;
 use rextfv_core::listing::Listing;
+use rextfv_core::run_manifest::RunManifest;
 use rextfv_core::shared_directory::Representation;
 use serde::Serialize;
 
@@ -16,6 +17,7 @@ use super::archive_file;
 use super::archive_merge::Merge;
 use super::archive_show::Show;
 use super::failure::{Failure, exit};
+use super::manifest::{ManifestJson, show_manifest};
 use super::options::{LimitOptions, LinkOption};
 use super::output::{print, print_json};
 use super::package_steps::{Installer, Probe};
@@ -28,7 +30,7 @@ use super::upload::{show_left_out, show_losses, show_start_script, show_warnings
 const EXAMPLE: &str = "\
 All of the archive is read, and every entry that an upload would refuse is listed with the reason. What \
 may keep the start script from running as it was meant (no interpreter line, Windows line ends) is told \
-as a warning.
+as a warning. What the archive's nlxtp.toml asks for its run is listed; of the environment the names only.
 
 Example:
   nlxtp archive check experiment.tar.gz --for fat
@@ -100,8 +102,8 @@ struct Answer<'a> {
     left_out: &'a Listing<String>,
     lost: Lost,
     warnings: &'a [String],
-    /// Whether there is an `nlxtp.toml`.
-    manifest: bool,
+    /// What the archive's `nlxtp.toml` asks for, if there is one.
+    manifest: Option<ManifestJson<'a>>,
 }
 
 impl Archive {
@@ -142,12 +144,15 @@ impl Check {
             let meter = Meter::new();
             reader.examine(&rules, &meter.watch(control)).map_err(failed)?
         };
-        let mut answer = self.answer(reader.format().name(), &manifest, reader.warnings());
-        answer.manifest = reader.run_manifest().is_some();
+        let asked = reader.run_manifest();
+        let answer = Answer {
+            manifest: asked.map(ManifestJson::from),
+            ..self.answer(reader.format().name(), &manifest, reader.warnings())
+        };
         if session.json {
             print_json(&answer)?;
         } else {
-            print(&self.show(&answer, rules.representation))?;
+            print(&self.show(&answer, asked, rules.representation))?;
         }
         Ok(exit::SUCCESS)
     }
@@ -165,11 +170,11 @@ impl Check {
             left_out: &manifest.left_out,
             lost: manifest.lost,
             warnings,
-            manifest: false,
+            manifest: None,
         }
     }
 
-    fn show(&self, answer: &Answer<'_>, representation: Representation) -> String {
+    fn show(&self, answer: &Answer<'_>, asked: Option<&RunManifest>, representation: Representation) -> String {
         let target = match self.kind.kind {
             Kind::Fat => "a disk (FAT)",
             Kind::Directory => "a container's directory",
@@ -182,8 +187,8 @@ impl Check {
             show_size(answer.bytes),
         );
         text.push_str(&show_start_script(answer.start_script.as_deref()));
-        if answer.manifest {
-            text.push_str("manifest: nlxtp.toml\n");
+        if let Some(manifest) = asked {
+            text.push_str(&show_manifest(manifest));
         }
         text.push_str(&show_warnings(answer.warnings));
         text.push_str(&show_losses(answer.lost, representation));

@@ -94,44 +94,33 @@ pub fn open(archive: &Path, limits: &Limits, control: &Control<'_>) -> Result<Wa
 }
 
 /// An archive that is being written.
-pub enum Sink {
-    /// To standard output: what is written is written.
-    Standard(io::Stdout),
-    /// Under a name of its own.
-    Named(NewArchive),
-}
+pub struct Sink(NewArchive);
 
 impl Sink {
     /// Begins an archive of this name. An existing file is only replaced if `replace`.
     pub fn create(archive: &Path, replace: bool) -> Result<Self> {
         if !is_standard(archive) {
-            return NewArchive::create(archive, replace).map(Self::Named);
+            return NewArchive::create(archive, replace).map(Self);
         }
         if io::stdout().is_terminal() {
             return Err(Error::new(ErrorKind::InvalidInput, "an archive is not written to a terminal")
                 .with_hint("name a file, or redirect standard output"));
         }
-        Ok(Self::Standard(io::stdout()))
+        NewArchive::on_standard_output().map(Self)
     }
 
     /// Whether writing may begin anew.
     pub fn can_restart(&self) -> bool {
-        matches!(self, Self::Named(archive) if archive.can_restart())
+        self.0.can_restart()
     }
 
     /// Where to write, from the beginning where it may begin anew.
     pub fn writer<'w>(&'w mut self, control: &'w Control<'_>) -> Result<Box<dyn Write + 'w>> {
-        match self {
-            Self::Standard(stdout) => Ok(Box::new(stdout)),
-            Self::Named(archive) => archive.writer(control),
-        }
+        self.0.writer(control)
     }
 
     /// Gives the complete archive its name.
     pub fn complete(self, archive: &Path) -> Result<(), Failure> {
-        match self {
-            Self::Standard(mut stdout) => stdout.flush().map_err(Failure::output),
-            Self::Named(new) => new.complete().map_err(|error| Failure::archive(error, archive)),
-        }
+        self.0.complete().map_err(|error| Failure::archive(error, archive))
     }
 }

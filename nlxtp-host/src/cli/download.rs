@@ -8,9 +8,11 @@ use nlxtp_host::archive::{OutputFormat, default_threads, files};
 use nlxtp_host::download::until_settled;
 use nlxtp_host::error::{Error, ErrorKind};
 use rextfv_core::entry_path::displayable;
+use rextfv_core::layout;
 use rextfv_core::operations::DownloadReport;
 use rextfv_core::retry::RetryPolicy;
 use rextfv_core::shared_directory::MayRetry;
+use rextfv_core::verification::Verification;
 use serde::Serialize;
 
 use super::archive_file::{self, Sink, Watched};
@@ -27,6 +29,9 @@ The archive holds everything in the shared directory, the outputs and status in 
 appears under its name only when it is complete; an existing file is only replaced with --force. \
 Where a guest that is on changes a disk meanwhile, the download is tried again a few times (not if \
 the archive goes to a pipe, where what was written is written).
+
+Where the guest has written digests of its files when it was done, those in the archive are compared with \
+them, and the answer names what differs. The archive is kept; exit code 16.
 
 Example:
   nlxtp download disk.img results.tar.gz
@@ -132,7 +137,11 @@ impl Download {
             downloaded.map_err(|error| fault.unwrap_or_else(|| Failure::target(error, &self.target)))?;
         archive.complete(&self.archive)?;
         node.confirm_download();
-        let code = tell_failure(node, session, exit::SUCCESS);
+        let code = match report.verification {
+            Verification::Verified { .. } | Verification::NoDigests => exit::SUCCESS,
+            Verification::Differs(_) | Verification::Unusable { .. } => exit::DIFFERS,
+        };
+        let code = tell_failure(node, session, code);
         let answer = if session.json {
             json_line(&Answer { format: format.name(), attempts, report: &report })
         } else {
@@ -204,6 +213,27 @@ impl Download {
             format!("{}: {}", changed.path, changed.problem)
         }));
         text.push_str(&show_listing("left out:", &report.left_out, |left| format!("{}: {}", left.path, left.reason)));
+        text.push_str(&show_verification(&report.verification));
         text
+    }
+}
+
+fn show_verification(verification: &Verification) -> String {
+    match verification {
+        Verification::Verified { files } => format!("verified: {}\n", show_count(*files, "file", "files")),
+        Verification::NoDigests => "not verified: the guest has written no digests, or is not done\n".into(),
+        Verification::Unusable { reason } => {
+            format!("not verified: the guest's digests ({}) cannot be used: {reason}\n", layout::DIGESTS)
+        }
+        Verification::Differs(differences) => {
+            let count = show_count(differences.count(), "file differs", "files differ");
+            let listings = [
+                ("other content than the guest has written:", &differences.content),
+                ("written by the guest, and missing:", &differences.missing),
+                ("new since the guest was done:", &differences.unlisted),
+            ];
+            let listings = listings.map(|(heading, paths)| show_listing(heading, paths, String::clone));
+            format!("not verified: {count} from the guest's digests\n{}", listings.concat())
+        }
     }
 }

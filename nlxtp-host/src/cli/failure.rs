@@ -30,7 +30,7 @@ pub mod exit {
     pub const GUEST_REBOOTED: u8 = 13;
     pub const UNREADABLE: u8 = 14;
     pub const NOT_STARTED: u8 = 15;
-    /// What is at hand differs from what the journal says.
+    /// What is at hand differs from what the journal says, or what was downloaded from the guest's digests.
     pub const DIFFERS: u8 = 16;
     /// As a shell shows a program that was ended by SIGPIPE.
     pub const OUTPUT_CLOSED: u8 = 141;

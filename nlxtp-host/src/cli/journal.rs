@@ -8,6 +8,7 @@ use nlxtp_host::error::{Error, ErrorKind};
 use nlxtp_host::journal::record::{ArchiveFile, End, Upload};
 use nlxtp_host::journal::{self, Digest, Event, Record, Utc};
 use rextfv_core::operations::Execution;
+use rextfv_core::verification::Outcome;
 use serde::Serialize;
 
 use super::failure::{Failure, exit};
@@ -143,12 +144,13 @@ impl Timeline {
             Event::Start => "running".to_owned(),
             Event::End(end) => show_end(end),
             Event::Download(download) => format!(
-                "{}, {}, results {}{}{}",
+                "{}, {}, results {}{}{}{}",
                 show_archive(&download.archive),
                 show_count(download.files, "file", "files"),
                 short_digest(download.results.sha256),
                 show_some(download.changed, "changed meanwhile"),
                 show_some(download.left_out, "left out"),
+                show_outcome(download.verified),
             ),
         };
         let key = (record.node.clone(), run.clone().unwrap_or_default());
@@ -200,6 +202,15 @@ fn show_end(end: &End) -> String {
 
 fn show_some(count: u64, what: &str) -> String {
     if count == 0 { String::new() } else { format!(", {count} {what}") }
+}
+
+fn show_outcome(verified: Option<Outcome>) -> &'static str {
+    match verified {
+        None | Some(Outcome::NoDigests) => "",
+        Some(Outcome::Verified) => ", verified",
+        Some(Outcome::Differs) => ", not verified: differs from the guest's digests",
+        Some(Outcome::Unusable) => ", not verified: the guest's digests could not be used",
+    }
 }
 
 /// The first digits of a digest.

@@ -24,6 +24,7 @@ mod journal_options;
 mod journal_replay;
 mod journal_verify;
 mod logs;
+mod manifest;
 mod memory_file;
 mod options;
 mod output;
@@ -93,7 +94,8 @@ Exit codes:
    14  status --exit-code, logs: the status cannot be read; wait: it still could not when the time
        was over
    15  status --exit-code: the run has not started
-   16  journal: what is there differs from what the journal says, or the journal is damaged
+   16  journal: what is there differs from what the journal says, or the journal is damaged; download:
+       the archive differs from the guest's digests, or these cannot be used
   141  whoever read the output has gone";
 
 /// The command line.

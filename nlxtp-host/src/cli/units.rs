@@ -1,5 +1,7 @@
 //! Sizes, times and dates, read and shown.
 
+use std::time::Duration;
+
 pub use rextfv_core::units::{parse_duration, parse_size};
 
 /// Shows a size for people: exactly where that is short.
@@ -19,6 +21,15 @@ pub fn show_size(bytes: u64) -> String {
 /// Shows how many there are of something.
 pub fn show_count(count: u64, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+}
+
+/// Shows a time in the form in which it is read, to the millisecond.
+pub fn show_duration(time: Duration) -> String {
+    let (seconds, milliseconds) = (time.as_secs(), u64::from(time.subsec_millis()));
+    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s"), (milliseconds, "ms")];
+    let shown: String =
+        parts.iter().filter(|(number, _)| *number > 0).map(|(number, unit)| format!("{number}{unit}")).collect();
+    if shown.is_empty() { "0".into() } else { shown }
 }
 
 /// Shows seconds since 1970 as date and time in UTC.
@@ -55,6 +66,15 @@ mod tests {
         ] {
             assert_eq!(show_size(bytes), text);
         }
+    }
+
+    #[test]
+    fn times_are_shown_as_they_are_read() {
+        for text in ["0", "1ms", "90m", "1h30m", "59m59s", "1h1ms", "8784h"] {
+            let time = parse_duration(text).unwrap();
+            assert_eq!(parse_duration(&show_duration(time)), Ok(time), "{text}");
+        }
+        assert_eq!(show_duration(Duration::from_millis(5_400_250)), "1h30m250ms");
     }
 
     #[test]

@@ -28,7 +28,12 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    pub(super) fn finish(hasher: Sha256) -> Self {
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub(crate) fn finish(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
     }
 }

@@ -7,6 +7,7 @@ use rextfv_core::ids::RunId;
 use rextfv_core::liveness::State;
 use rextfv_core::operations::Execution;
 use rextfv_core::powers::PowerState;
+use rextfv_core::verification::Outcome;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
@@ -190,6 +191,9 @@ pub struct Download {
     pub changed: u64,
     /// How many entries are lacking.
     pub left_out: u64,
+    /// What came of comparing it with the guest's digests; lines of earlier versions do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Outcome>,
     /// The results.
     pub results: TreeSummary,
 }

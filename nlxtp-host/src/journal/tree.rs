@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use rextfv_core::entry_path::displayable;
 use rextfv_core::layout;
 use rextfv_core::limits::Limits;
-use rextfv_core::shared_directory::{Content, Entry, LeftOut, Visitor};
+use rextfv_core::shared_directory::Entry;
 use rextfv_core::tomato;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -16,7 +16,7 @@ use super::digest::Digest;
 use crate::archive::ArchiveReader;
 use crate::archive::reader::Shown;
 use crate::control::Control;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::node::ReadSeek;
 
 /// What an entry of the results is.
@@ -91,10 +91,12 @@ pub struct Tree {
 }
 
 /// Whether an entry differs from run to run by its nature: the run id, the status slots with their
-/// times, and the Running Info of ToMaTo's guest modules.
+/// times, the Running Info of ToMaTo's guest modules, and the guest's digests, of the run id among others.
 pub fn is_volatile(path: &[u8]) -> bool {
     let [first, second] = layout::STATUS_SLOTS;
-    [layout::RUN_ID, first, second, tomato::RUNNING].iter().any(|name| path.eq_ignore_ascii_case(name.as_bytes()))
+    [layout::RUN_ID, first, second, layout::DIGESTS, tomato::RUNNING]
+        .iter()
+        .any(|name| path.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 impl Tree {
@@ -106,7 +108,7 @@ impl Tree {
         let mut tree = Self::default();
         ArchiveReader::open(archive)?.show(limits, control, &mut |path, shown| {
             let item = match shown {
-                Shown::Directory => Item { kind: Kind::Directory, bytes: 0, sha256: None },
+                Shown::Directory => Item::directory(),
                 Shown::Symlink(target) => Item::symlink(target),
                 Shown::File(content) => {
                     let mut hasher = Sha256::new();
@@ -132,6 +134,21 @@ impl Tree {
             Ok(())
         })?;
         Ok(tree)
+    }
+
+    /// Adds a file whose content, exactly as long as its entry says, has this digest.
+    pub(crate) fn add_file(&mut self, entry: &Entry, sha256: Digest) {
+        self.add(entry.path.as_bytes(), Item { kind: Kind::File, bytes: entry.size, sha256: Some(sha256) });
+    }
+
+    /// Adds a directory.
+    pub(crate) fn add_directory(&mut self, entry: &Entry) {
+        self.add(entry.path.as_bytes(), Item::directory());
+    }
+
+    /// Adds a symbolic link.
+    pub(crate) fn add_symlink(&mut self, entry: &Entry, target: &[u8]) {
+        self.add(entry.path.as_bytes(), Item::symlink(target));
     }
 
     fn add(&mut self, path: &[u8], item: Item) {
@@ -199,78 +216,11 @@ fn line(path: &[u8], item: &Item) -> String {
 }
 
 impl Item {
+    const fn directory() -> Self {
+        Self { kind: Kind::Directory, bytes: 0, sha256: None }
+    }
+
     fn symlink(target: &[u8]) -> Self {
         Self { kind: Kind::Symlink, bytes: target.len() as u64, sha256: Some(Digest::of(target)) }
-    }
-}
-
-/// Passes a walk on to another visitor, and digests what that one makes of it.
-pub(crate) struct TreeMaker<V> {
-    pub(crate) inner: V,
-    pub(crate) tree: Tree,
-}
-
-impl<V: Visitor<Error = Error>> Visitor for TreeMaker<V> {
-    type Error = Error;
-
-    fn file(&mut self, entry: &Entry, content: &mut dyn Content<Error = Error>) -> Result<()> {
-        let mut digested = DigestedContent { inner: content, hasher: Sha256::new(), left: entry.size };
-        self.inner.file(entry, &mut digested)?;
-        let sha256 = digested.finish();
-        self.tree.add(entry.path.as_bytes(), Item { kind: Kind::File, bytes: entry.size, sha256: Some(sha256) });
-        Ok(())
-    }
-
-    fn directory(&mut self, entry: &Entry) -> Result<()> {
-        self.inner.directory(entry)?;
-        self.tree.add(entry.path.as_bytes(), Item { kind: Kind::Directory, bytes: 0, sha256: None });
-        Ok(())
-    }
-
-    fn symlink(&mut self, entry: &Entry, target: &[u8]) -> Result<()> {
-        self.inner.symlink(entry, target)?;
-        self.tree.add(entry.path.as_bytes(), Item::symlink(target));
-        Ok(())
-    }
-
-    fn left_out(&mut self, left_out: LeftOut) -> Result<()> {
-        self.inner.left_out(left_out)
-    }
-}
-
-/// The content of a file as an archive has it: exactly as long as its entry says.
-struct DigestedContent<'a> {
-    inner: &'a mut dyn Content<Error = Error>,
-    hasher: Sha256,
-    /// Bytes that the archive still wants.
-    left: u64,
-}
-
-impl Content for DigestedContent<'_> {
-    type Error = Error;
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let read = self.inner.read(buffer)?;
-        let wanted = usize::try_from(self.left).unwrap_or(read).min(read);
-        self.hasher.update(&buffer[..wanted]);
-        self.left -= wanted as u64;
-        Ok(read)
-    }
-
-    fn was_changed(&self) -> bool {
-        self.inner.was_changed()
-    }
-}
-
-impl DigestedContent<'_> {
-    /// Zeros stand in the archive for what could not be read.
-    fn finish(mut self) -> Digest {
-        const ZEROS: [u8; 4096] = [0; 4096];
-        while self.left > 0 {
-            let some = usize::try_from(self.left).unwrap_or(ZEROS.len()).min(ZEROS.len());
-            self.hasher.update(&ZEROS[..some]);
-            self.left -= some as u64;
-        }
-        Digest::finish(self.hasher)
     }
 }

@@ -13,12 +13,11 @@ use rextfv_core::operations::{DownloadReport, UploadReport};
 use rextfv_core::shared_directory::Sharing;
 
 use super::{Node, ReadSeek};
-use crate::archive::{ArchiveReader, OutputFormat, Packer};
+use crate::archive::{ArchiveReader, OutputFormat};
 use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::digest::{Digest, DigestedSink, DigestedSource};
 use crate::journal::record::{ArchiveFile, Download, Event, Storage, Upload};
-use crate::journal::tree::TreeMaker;
 use crate::journal::{NodeJournal, Tree, Utc};
 
 impl Node {
@@ -70,14 +69,12 @@ impl Node {
             journal.check(self.directory.host_directory())?;
         }
         let mut sink = DigestedSink::new(archive);
-        let (run, report, tree) = {
+        let mut tree = Tree::default();
+        let (run, report) = {
             let mut view = self.directory.view()?;
             // It is only what the directory says, which is the guest's. Unreadable, it stays unknown.
             let run = read_run_id(&mut |path, buffer| view.read_at(path, 0, buffer).ok().flatten());
-            let packer = Packer::with_threads(format, &mut sink, control, self.threads)?.with_limits(self.limits);
-            let mut maker = TreeMaker { inner: packer, tree: Tree::default() };
-            view.walk(&mut maker)?;
-            (run, maker.inner.finish()?, maker.tree)
+            (run, self.pack(&mut *view, &mut sink, format, control, Some(&mut tree))?)
         };
         let digest = sink.finish();
         if let Some(journal) = &mut self.journal {
@@ -96,6 +93,7 @@ impl Node {
                 bytes: report.bytes,
                 changed: report.changed.count(),
                 left_out: report.left_out.count(),
+                verified: Some(report.verification.outcome()),
                 results: tree.summary(),
             });
             let power = self.power.power_state().unwrap_or_default();
