@@ -266,6 +266,40 @@ typedef int32_t nlxtp_dialect;
 #endif // __cplusplus
 
 /**
+ * What came of comparing a download with the digests that the guest wrote before it was done. Later
+ * versions may add outcomes.
+ */
+enum nlxtp_verification
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * The guest has written none, or its run is not done.
+     */
+    NLXTP_VERIFICATION_NO_DIGESTS = 0,
+    /**
+     * The archive holds exactly the files that the guest wrote down, with the contents that they had.
+     */
+    NLXTP_VERIFICATION_VERIFIED = 1,
+    /**
+     * It does not.
+     */
+    NLXTP_VERIFICATION_DIFFERS = 2,
+    /**
+     * What is in the place of the guest's digests cannot be used.
+     */
+    NLXTP_VERIFICATION_UNUSABLE = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum nlxtp_verification nlxtp_verification;
+#else
+typedef int32_t nlxtp_verification;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Whether a guest is on.
  */
 enum nlxtp_power
@@ -1223,6 +1257,33 @@ nlxtp_result nlxtp_node_download_writer(const nlxtp_node *node,
                                         const nlxtp_control *control,
                                         nlxtp_download **report,
                                         nlxtp_error **error);
+
+/**
+ * Whether the archive holds what the guest had written when it was done; NLXTP_VERIFICATION_NO_DIGESTS for
+ * NULL.
+ */
+nlxtp_verification nlxtp_download_verification(const nlxtp_download *download);
+
+/**
+ * Why the guest's digests cannot be used, for people; NULL if they can, and for NULL.
+ */
+const char *nlxtp_download_verification_reason(const nlxtp_download *download);
+
+/**
+ * How many files differ from the guest's digests: have another content, are missing in the archive, or are
+ * new; 0 for NULL. The first 1000 of each kind can be asked for one by one.
+ */
+uint64_t nlxtp_download_differences(const nlxtp_download *download);
+
+/**
+ * The path of such a file, escaped for showing; NULL if there are fewer, and for NULL.
+ */
+const char *nlxtp_download_difference_path(const nlxtp_download *download, size_t index);
+
+/**
+ * How it differs, for people; NULL if there are fewer, and for NULL.
+ */
+const char *nlxtp_download_difference_problem(const nlxtp_download *download, size_t index);
 
 /**
  * Makes what watches nodes, to be freed with nlxtp_watcher_free(). `options` may be NULL.

@@ -68,6 +68,8 @@ public:
     std::uint64_t changed() const noexcept { return nlxtp_download_changed(handle_.get()); }
     std::uint64_t left_out() const noexcept { return nlxtp_download_left_out(handle_.get()); }
     bool settled() const noexcept { return nlxtp_download_settled(handle_.get()); }
+    nlxtp_verification verification() const noexcept { return nlxtp_download_verification(handle_.get()); }
+    std::uint64_t differences() const noexcept { return nlxtp_download_differences(handle_.get()); }
     std::string json() const { return detail::text(nlxtp_download_json(handle_.get())); }
     /** The C object, for what is not wrapped here. */
     const nlxtp_download *get() const noexcept { return handle_.get(); }

@@ -19,6 +19,7 @@ mod report;
 mod status;
 mod streams;
 mod transfer;
+mod verification;
 mod watcher;
 
 /// What the library exports, for programs in Rust that try it as a program in C does. It is no interface: who

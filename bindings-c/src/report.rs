@@ -6,6 +6,7 @@ use rextfv_core::operations::{DownloadReport, Execution, UploadReport};
 use serde::Serialize;
 
 use crate::boundary::{Handle, c_text, free, get, pointer};
+use crate::verification::Verified;
 
 /// How the start script comes to be executed after an upload. Later versions may add ways.
 #[repr(i32)]
@@ -59,6 +60,7 @@ pub struct Downloaded {
     report: DownloadReport,
     changed: Vec<(CString, CString)>,
     left_out: Vec<(CString, CString)>,
+    pub(crate) verified: Verified,
     json: CString,
 }
 
@@ -68,6 +70,7 @@ impl From<DownloadReport> for Downloaded {
         Self {
             changed: changed.iter().map(|one| (c_text(&one.path), c_text(&one.problem.to_string()))).collect(),
             left_out: left_out.iter().map(|one| (c_text(&one.path), c_text(&one.reason.to_string()))).collect(),
+            verified: (&report.verification).into(),
             json: json(&report),
             report,
         }

@@ -67,6 +67,8 @@ pub struct Config {
     pub output_limit: u64,
     /// Whether the status files of ToMaTo's guest modules are written, too.
     pub tomato_status: bool,
+    /// Whether digests of all files are written when a run has ended.
+    pub digests: bool,
     /// Time between SIGTERM and SIGKILL when a run is stopped.
     pub grace: Duration,
     /// How long a script may run; `None` for as long as it wants.
@@ -88,6 +90,7 @@ impl Default for Config {
             noticing: Noticing::Auto,
             output_limit: 64 << 20,
             tomato_status: true,
+            digests: true,
             grace: Duration::from_secs(5),
             run_timeout: None,
             device: Device::Unsaid,
@@ -184,6 +187,7 @@ impl Config {
             "nlxtp_watch" => self.noticing = one_of(value, &[("auto", Noticing::Auto), ("poll", Noticing::Poll)])?,
             "nlxtp_output_limit" => self.output_limit = number(value).ok_or("a whole number of bytes")?,
             "nlxtp_tomato_status" => self.tomato_status = one_of(value, &[("0", false), ("1", true)])?,
+            "nlxtp_digests" => self.digests = one_of(value, &[("0", false), ("1", true)])?,
             "nlxtp_grace" => self.grace = seconds(value, 0..=DAY_MS)?,
             "nlxtp_run_timeout" => {
                 self.run_timeout = Some(seconds(value, 0..=YEAR_MS)?).filter(|timeout| !timeout.is_zero());
@@ -203,7 +207,7 @@ impl Config {
     }
 
     /// Every key with its value, as [`set`](Self::set) takes them.
-    pub fn pairs(&self) -> [(&'static str, String); 12] {
+    pub fn pairs(&self) -> [(&'static str, String); 13] {
         let path = |path: &Path| path.display().to_string();
         let modules: Vec<String> = self.modules.iter().map(|module| path(module)).collect();
         let mode = match self.mode {
@@ -229,6 +233,7 @@ impl Config {
             ("nlxtp_watch", noticing.to_owned()),
             ("nlxtp_output_limit", self.output_limit.to_string()),
             ("nlxtp_tomato_status", u8::from(self.tomato_status).to_string()),
+            ("nlxtp_digests", u8::from(self.digests).to_string()),
             ("nlxtp_grace", in_seconds(self.grace)),
             ("nlxtp_run_timeout", in_seconds(self.run_timeout.unwrap_or_default())),
             ("nlxtp_device", device),

@@ -25,7 +25,7 @@ use crate::error::{Doing, Error, note, survive};
 use crate::recover::{close_removed, recover};
 use crate::script::own_program;
 use crate::settle::Settling;
-use crate::signals::{self, Signals};
+use crate::signals::{self, Came, Signals};
 use crate::sys;
 use crate::watch::{Interest, Watch};
 
@@ -178,7 +178,7 @@ impl Daemon<'_> {
             // Seen for the first time: runs from before we came may have been left behind.
             self.known = identity;
             self.taken_up = None;
-            survive(recover(self.config, &shared));
+            survive(recover(self.config, &shared, &self.signals));
         }
         let sight = survive(look(&shared).doing(|| format!("read {}", self.config.dir.display())));
         if sight == Some(Sight::Claimed) {
@@ -249,6 +249,8 @@ impl Daemon<'_> {
 
     fn wait(&mut self, next: Next) -> Result<(), Error> {
         let until = match next {
+            // Taken from the queue in a recovery that took long.
+            _ if self.signals.waiting() != Came::default() => Some(Instant::now()),
             Next::Wait => None,
             Next::Until(moment) => Some(moment),
         };
@@ -298,7 +300,7 @@ impl Daemon<'_> {
                 self.retry_later();
                 // It may have claimed its run before.
                 if let Ok(shared) = Directory::open(&self.config.dir) {
-                    survive(recover(self.config, &shared));
+                    survive(recover(self.config, &shared, &self.signals));
                 }
             }
         }

@@ -68,8 +68,8 @@ impl Directory {
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] if it is no regular file; else the system's.
-    pub fn read_file(&self, name: &str) -> io::Result<Option<File>> {
-        self.open_file(name, OFlag::O_RDONLY)
+    pub fn read_file(&self, name: impl AsRef<OsStr>) -> io::Result<Option<File>> {
+        self.open_file(name.as_ref(), OFlag::O_RDONLY)
     }
 
     /// Opens a regular file for reading and writing; `None` if there is nothing of that name.
@@ -77,10 +77,10 @@ impl Directory {
     /// # Errors
     /// As [`read_file`](Self::read_file).
     pub fn write_file(&self, name: &str) -> io::Result<Option<File>> {
-        self.open_file(name, OFlag::O_RDWR)
+        self.open_file(name.as_ref(), OFlag::O_RDWR)
     }
 
-    fn open_file(&self, name: &str, access: OFlag) -> io::Result<Option<File>> {
+    fn open_file(&self, name: &OsStr, access: OFlag) -> io::Result<Option<File>> {
         let file = match openat(&self.0, name, PLAIN_FILE | access, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::ENOENT) => return Ok(None),
@@ -208,7 +208,8 @@ pub fn is_directory(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR
 }
 
-fn is_regular(stat: &FileStat) -> bool {
+/// Whether attributes are a regular file's.
+pub fn is_regular(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG
 }
 

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod custom;
 pub mod daemon;
+pub mod digests;
 pub mod directory;
 pub mod disk;
 pub mod drain;

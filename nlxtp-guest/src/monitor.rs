@@ -19,6 +19,7 @@ use crate::boot;
 use crate::claim::{Claim, Claiming, claim};
 use crate::config::{Config, Noticing};
 use crate::custom::{self, Custom};
+use crate::digests;
 use crate::directory::{Directory, base_name};
 use crate::drain;
 use crate::error::{Doing, Error, note, survive};
@@ -184,6 +185,22 @@ impl Run<'_> {
         self.outputs.flush();
     }
 
+    /// Leaves digests of all that the script has left, if it has come to its end.
+    fn digest(&mut self, state: RunState, ended: Option<Ending>) {
+        if !state.has_ended() || !self.config.digests {
+            return;
+        }
+        let claim = self.claim;
+        let mut go_on = || {
+            let is_due = Instant::now() >= self.next_beat;
+            if is_due {
+                self.beat(state, ended);
+            }
+            digests::may_go_on(!is_due || claim.still_holds(), self.signals.waiting())
+        };
+        digests::write(&claim.shared, &claim.status, &mut go_on);
+    }
+
     /// Keeps outputs and status until the script has ended.
     fn watch_over(&mut self, mut child: Child) -> Result<(RunState, Option<Ending>), Error> {
         if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
@@ -191,7 +208,7 @@ impl Run<'_> {
         }
         let group = Pid::from_raw(-i32::try_from(child.id()).unwrap_or(i32::MAX));
         let mut stop: Option<Stop> = None;
-        if !self.claim.still_holds() {
+        if self.claim.is_superseded() {
             // An upload came in this very moment: this may be its script, which its own run starts.
             note("another upload came while the start script was being started; it is ended");
             let _ = kill(group, Signal::SIGKILL);
@@ -317,6 +334,7 @@ impl Run<'_> {
             self.record(state, false, ended);
         }
         self.tidy(state, ended);
+        self.digest(state, ended);
         let done = flush_all(&self.claim.shared) && state.has_ended();
         // There is no next heartbeat that would make up for this one.
         if !(0..LAST_RECORD_TRIES).any(|_| self.record(state, done, ended)) {

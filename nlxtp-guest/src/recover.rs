@@ -12,10 +12,12 @@ use rextfv_core::status::{RunState, Status, Truncated};
 use crate::boot;
 use crate::claim::{Claiming, claim, read_run_id, still_holds};
 use crate::config::Config;
+use crate::digests;
 use crate::directory::Directory;
 use crate::error::{Doing, Error, note, survive};
 use crate::monitor::flush_all;
 use crate::request::Request;
+use crate::signals::Signals;
 use crate::status_writer::{FoundSlot, Snapshot, StatusWriter, lock_of_dead_monitor, newest, read_slots};
 use crate::tidy;
 use crate::tomato_files;
@@ -28,14 +30,15 @@ const BECOMING_THE_SCRIPT: Duration = Duration::from_secs(2);
 /// If the guest was booted anew since the last record, the record that is added says so; else it
 /// says that the run was interrupted. A run whose script had ended, but whose monitor had not come
 /// to write the Done Flag, is completed, if the guest is still in the same boot: nothing of it is
-/// lost then, and what its manifest does not keep is removed first.
+/// lost then. What its manifest does not keep is removed first, and the digests of the rest are written;
+/// a signal that asks this process to stop gives them up, and is left for the caller to act upon.
 ///
 /// If the monitor seems to live, that takes two seconds: of one that was killed, a child may hold
 /// the lock until it has become the script.
 ///
 /// # Errors
 /// The status could not be read or written.
-pub fn recover(config: &Config, shared: &Directory) -> Result<(), Error> {
+pub fn recover(config: &Config, shared: &Directory, signals: &Signals) -> Result<(), Error> {
     let Ok(status) = shared.open_beneath(STATUS_DIRECTORY) else { return Ok(()) };
     let doing = || format!("look for a dead run in {}", config.dir.display());
     let slots = read_slots(&status).doing(doing)?;
@@ -65,7 +68,7 @@ pub fn recover(config: &Config, shared: &Directory) -> Result<(), Error> {
     }
     // The lock stays ours until `slots` goes. Before we held it, the monitor may have come to its end.
     let fresh = read_slots(&status).doing(doing)?;
-    close(config, shared, &status, fresh).doing(doing)
+    close(config, shared, &status, fresh, signals).doing(doing)
 }
 
 fn has_ended(status: &Status) -> bool {
@@ -97,7 +100,13 @@ fn close_claim(config: &Config, shared: &Directory, status: &Directory) -> io::R
     }
 }
 
-fn close(config: &Config, shared: &Directory, status: &Directory, slots: [FoundSlot; 2]) -> io::Result<()> {
+fn close(
+    config: &Config,
+    shared: &Directory,
+    status: &Directory,
+    slots: [FoundSlot; 2],
+    signals: &Signals,
+) -> io::Result<()> {
     let last = newest(&slots).cloned().unwrap_or_else(|| Status { run: read_run_id(shared), ..never_started(config) });
     if has_ended(&last) {
         return Ok(());
@@ -107,35 +116,48 @@ fn close(config: &Config, shared: &Directory, status: &Directory, slots: [FoundS
     note(format_args!("the monitor of a run is dead; the run is closed as {}", state.word()));
     let mut writer = StatusWriter::resume(slots.map(|slot| slot.file), &last, boot)?;
     if state.has_ended() {
-        tidy_up(config, shared, status, &last, &mut writer);
+        complete(config, shared, status, &last, &mut writer, signals);
+    } else {
+        digests::discard(status);
     }
     let done = state.has_ended() && flush_all(shared);
     writer.commit(status, Snapshot { done, ..snapshot(&last, state) })?;
     tomato_files::end(status, done && config.tomato_status)
 }
 
-/// Removes what the monitor may not have come to remove.
-fn tidy_up(config: &Config, shared: &Directory, status: &Directory, last: &Status, writer: &mut StatusWriter) {
-    let manifest = match Request::read(shared) {
-        Ok(request) => request.manifest,
-        // What cannot be obeyed has started nothing, so there is nothing to remove.
-        Err(why) => return note(why),
-    };
-    if !manifest.tidies() {
-        return;
-    }
+/// Does what the monitor may not have come to do: removes what is not kept, and writes the digests.
+fn complete(
+    config: &Config,
+    shared: &Directory,
+    status: &Directory,
+    last: &Status,
+    writer: &mut StatusWriter,
+    signals: &Signals,
+) {
+    // What cannot be obeyed has started nothing, so there is nothing to remove.
+    let request = Request::read(shared).map_err(note).unwrap_or_default();
     // The host goes by the interval in the record.
     let interval = config.heartbeat.min(last.interval);
     let mut last_beat = Instant::now();
-    let mut beat = || {
-        if last_beat.elapsed() >= interval {
+    let mut beat_if_due = || {
+        let is_due = last_beat.elapsed() >= interval;
+        if is_due {
             survive(writer.commit(status, snapshot(last, last.state)).doing(|| "write the status"));
             last_beat = Instant::now();
         }
+        is_due
     };
-    let success = tidy::is_success(last.state, last.ended);
-    for problem in tidy::tidy(shared, &manifest, success, &|| still_holds(shared, status, last.run), &mut beat) {
-        note(problem);
+    let is_ours = || still_holds(shared, status, last.run);
+    if request.manifest.tidies() {
+        let success = tidy::is_success(last.state, last.ended);
+        let mut beat = || _ = beat_if_due();
+        for problem in tidy::tidy(shared, &request.manifest, success, &is_ours, &mut beat) {
+            note(problem);
+        }
+    }
+    if request.limit(config).digests {
+        let mut go_on = || digests::may_go_on(!beat_if_due() || is_ours(), signals.waiting());
+        digests::write(shared, status, &mut go_on);
     }
 }
 

@@ -41,7 +41,8 @@ impl Request {
     /// The configuration, with less where less is asked for: what the administrator allows is the most.
     pub fn limit(&self, config: &Config) -> Config {
         let timeouts = [self.manifest.timeout, config.run_timeout];
-        Config { run_timeout: timeouts.into_iter().flatten().min(), ..config.clone() }
+        let digests = config.digests && self.manifest.digests != Some(false);
+        Config { run_timeout: timeouts.into_iter().flatten().min(), digests, ..config.clone() }
     }
 
     /// Bytes that are kept of standard output and of the error output.
@@ -94,5 +95,15 @@ mod tests {
         assert_eq!(request.limit(&config).run_timeout, Some(Duration::from_secs(10)));
         config.run_timeout = Some(Duration::from_secs(2));
         assert_eq!(request.limit(&config).run_timeout, Some(Duration::from_secs(2)));
+        for (wanted, allowed, expected) in [
+            ("", true, true),
+            ("digests = true", true, true),
+            ("digests = true", false, false),
+            ("digests = false", true, false),
+        ] {
+            fs::write(dir.path().join("nlxtp.toml"), wanted).unwrap();
+            config.digests = allowed;
+            assert_eq!(read(&dir).unwrap().limit(&config).digests, expected, "{wanted} {allowed}");
+        }
     }
 }

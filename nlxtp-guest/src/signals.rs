@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -12,7 +13,11 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// The signals that the monitor and the daemon act upon, blocked and queued.
-pub struct Signals(SignalFd);
+pub struct Signals {
+    queue: SignalFd,
+    /// What was taken from the queue and not told yet.
+    taken: Cell<Came>,
+}
 
 /// What came since the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,26 +36,35 @@ impl Signals {
     pub fn take() -> io::Result<Self> {
         let set: SigSet = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
         set.thread_block()?;
-        Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
+        let queue = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { queue, taken: Cell::default() })
     }
 
-    /// All signals that wait.
+    /// What came since the last call.
     pub fn came(&self) -> Came {
-        let mut came = Came::default();
-        while let Ok(Some(info)) = self.0.read_signal() {
+        let came = self.waiting();
+        self.taken.take();
+        came
+    }
+
+    /// What the next call of [`came`](Self::came) will tell. What is seen here wakes nobody who polls.
+    pub fn waiting(&self) -> Came {
+        let mut came = self.taken.get();
+        while let Ok(Some(info)) = self.queue.read_signal() {
             if info.ssi_signo == Signal::SIGCHLD as u32 {
                 came.child = true;
             } else {
                 came.stop = true;
             }
         }
+        self.taken.set(came);
         came
     }
 }
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.queue.as_fd()
     }
 }
 

@@ -116,7 +116,7 @@ fn without_tomatos_files() {
     let mut names: Vec<_> =
         fs::read_dir(share.at("exec_status")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["status.0", "status.1", "stderr", "stdout"]);
+    assert_eq!(names, ["digests", "status.0", "status.1", "stderr", "stdout"]);
 }
 
 #[test]

@@ -281,6 +281,7 @@ stderr-limit = 0
 user = 1000
 keep = ['results/', './*.log']
 delete = ['results/tmp']
+digests = false
 [environment]
 LANG = 'C'
 TOKEN = 'secret'
@@ -294,13 +295,14 @@ TOKEN = 'secret'
   user:         1000
   keep:         \"results\" \"*.log\"
   delete:       \"results/tmp\"
+  digests:      false
   environment:  LANG TOKEN
 ";
     assert!(text.contains(lines), "{text}");
     let expected = json!({
         "start": ["python3", "main.py", "two\twords"], "timeout_ms": 5_400_000, "user": "1000",
         "environment": ["LANG", "TOKEN"], "stdout_limit": 64 << 20, "stderr_limit": 0,
-        "keep": ["results", "*.log"], "delete": ["results/tmp"],
+        "keep": ["results", "*.log"], "delete": ["results/tmp"], "digests": false,
     });
     assert_eq!(json, expected);
     // It may ask for nothing; and most archives have none.

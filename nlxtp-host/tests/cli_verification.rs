@@ -5,8 +5,9 @@ mod cli_support;
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
 
-use cli_support::{KINDS, Kind, Place, Target};
+use cli_support::{KINDS, Kind, Place, Target, tar_gz};
 use nlxtp_host::journal::Digest;
 use rextfv_core::digests;
 use rextfv_core::entry_path::EntryPath;
@@ -128,4 +129,46 @@ fn a_journal_of_an_earlier_version_is_read() {
     let shown = place.call(&["journal", "show", "earlier.jsonl"]).expect(0);
     assert!(shown.text().contains("download") && !shown.text().contains("verified"), "{shown:?}");
     place.call(&["journal", "verify", "earlier.jsonl"]).expect(0);
+}
+
+#[test]
+fn a_replay_compares_what_came_of_it() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    // Plays the guest in a directory.
+    let guest = "cd $1 && mkdir exec_status && sha256sum auto_exec.sh data/input nlxtp_run_id >exec_status/digests && \
+                 : >exec_status/done";
+    place.write("guest.sh", guest.as_bytes());
+    let journal = ["--journal", "journal.jsonl", "--node", "n"];
+    place.write("good.tar.gz", &tar_gz(&[("auto_exec.sh", SCRIPT), ("data/input", b"old content")]));
+    target.call("upload", &[&["good.tar.gz"], &journal[..]].concat()).expect(0);
+    assert!(Command::new("sh").args(["guest.sh", "target"]).current_dir(place.root()).status().unwrap().success());
+    target.call("download", &[&["results.tar.gz"], &journal[..]].concat()).expect(0);
+
+    fs::create_dir(place.path("fresh")).unwrap();
+    let replay = |invoke: &str| {
+        place.call(&[
+            "journal",
+            "replay",
+            "journal.jsonl",
+            "--on",
+            "n=fresh",
+            "--invoke",
+            invoke,
+            "--json",
+            "--journal",
+            "second.jsonl",
+        ])
+    };
+    replay("sh guest.sh fresh").expect(0);
+    place.call(&["journal", "verify", "second.jsonl"]).expect(0);
+    // The results are the same, but nobody can tell whether they are what the guest wrote.
+    let answer = replay("sh guest.sh fresh && echo >fresh/exec_status/digests").expect(16).json();
+    let steps = answer["steps"].as_array().unwrap();
+    let expected = json!([{
+        "about": "compared with the guest's digests", "recorded": "verified", "found": "unusable",
+    }]);
+    assert_eq!(steps.last().unwrap()["differences"], expected, "{answer}");
+    let verified = place.call(&["journal", "verify", "second.jsonl"]).expect(0);
+    assert!(verified.text().contains("could not be verified by the guest's digests"), "{verified:?}");
 }

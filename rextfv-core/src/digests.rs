@@ -78,16 +78,16 @@ pub enum LineProblem {
     Order,
 }
 
-/// Whether a file is left out, since it goes on changing until the run is done or after: the status
+/// Whether a path, and all below it, is left out, since it goes on changing until the run is done or after: the status
 /// slots, ToMaTo's Running Info and Done Flag, the digests themselves, and what an upload stages. Case
 /// makes no difference, as on FAT.
 pub fn is_left_out(path: &[u8]) -> bool {
     let [first, second] = STATUS_SLOTS;
-    let top = path.split(|&byte| byte == b'/').next().unwrap_or_default();
-    top.eq_ignore_ascii_case(STAGING_DIRECTORY.as_bytes())
-        || [first, second, tomato::RUNNING, tomato::DONE, DIGESTS, DIGESTS_PART]
-            .iter()
-            .any(|name| path.eq_ignore_ascii_case(name.as_bytes()))
+    [STAGING_DIRECTORY, first, second, tomato::RUNNING, tomato::DONE, DIGESTS, DIGESTS_PART].iter().any(|name| {
+        path.split_at_checked(name.len()).is_some_and(|(start, rest)| {
+            start.eq_ignore_ascii_case(name.as_bytes()) && matches!(rest.first(), None | Some(b'/'))
+        })
+    })
 }
 
 /// The line of a file.

@@ -46,6 +46,8 @@ pub struct RunManifest {
     pub keep: Vec<Pattern>,
     /// What is deleted when it has ended well.
     pub delete: Vec<Pattern>,
+    /// Whether the digests of what is there in the end are wanted; `None` for as the guest does it.
+    pub digests: Option<bool>,
 }
 
 /// What is wrong with a manifest, and where.
@@ -125,6 +127,10 @@ impl RunManifest {
             }
             ["keep"] => self.keep = patterns(value).map_err(|problem| wrong(&problem))?,
             ["delete"] => self.delete = patterns(value).map_err(|problem| wrong(&problem))?,
+            ["digests"] => {
+                let Value::Boolean(wanted) = value else { return Err(wrong("true or false")) };
+                self.digests = Some(*wanted);
+            }
             ["environment", name] => {
                 let value =
                     value.text().filter(|value| !value.contains('\0')).ok_or_else(|| wrong("a text without NUL"))?;
@@ -143,7 +149,7 @@ impl RunManifest {
             }
             _ => {
                 return Err(format!(
-                    "there is no key \"{key}\"; known are start, timeout, stdout-limit, stderr-limit, user, keep, delete and the table [environment]"
+                    "there is no key \"{key}\"; known are start, timeout, stdout-limit, stderr-limit, user, keep, delete, digests and the table [environment]"
                 ));
             }
         }

@@ -71,6 +71,23 @@ impl Verification {
     }
 }
 
+impl Outcome {
+    /// The word that users see.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Differs => "differs",
+            Self::NoDigests => "no-digests",
+            Self::Unusable => "unusable",
+        }
+    }
+
+    /// Whether there is something wrong with the download, or may be.
+    pub const fn is_suspicious(self) -> bool {
+        matches!(self, Self::Differs | Self::Unusable)
+    }
+}
+
 impl Differences {
     /// How many files differ.
     pub fn count(&self) -> u64 {

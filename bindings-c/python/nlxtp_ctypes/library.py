@@ -137,6 +137,7 @@ _SIGNATURES = {
     "nlxtp_download_changed": (c_uint64, [c_void_p]),
     "nlxtp_download_left_out": (c_uint64, [c_void_p]),
     "nlxtp_download_settled": (c_bool, [c_void_p]),
+    "nlxtp_download_verification": (c_int32, [c_void_p]),
     "nlxtp_download_json": (c_char_p, [c_void_p]),
     "nlxtp_download_free": (None, [c_void_p]),
     "nlxtp_status_state_word": (c_char_p, [c_void_p]),

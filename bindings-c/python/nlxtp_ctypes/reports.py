@@ -7,6 +7,7 @@ from . import texts
 from .library import UNKNOWN
 
 _EXECUTIONS = {0: "no-start-script", 1: "at-boot", 2: "invoked", 3: "by-daemon"}
+_VERIFICATIONS = {0: "no-digests", 1: "verified", 2: "differs", 3: "unusable"}
 _DIALECTS = {0: None, 1: "nlxtp", 2: "tomato"}
 
 
@@ -78,9 +79,12 @@ class Upload(_Report):
 class Download(_Report):
     """What a download took home. ``changed``: files that changed while they were read; ``left_out``:
     entries that the archive lacks; the JSON form names both. ``settled``: whether nothing is known to have
-    changed or vanished meanwhile."""
+    changed or vanished meanwhile. ``verification``: what came of comparing it with the guest's digests,
+    ``"no-digests"``, ``"verified"``, ``"differs"`` or ``"unusable"``; the JSON form has the particulars."""
 
-    _fields = ("files", "directories", "symlinks", "bytes", "archive_bytes", "changed", "left_out", "settled")
+    _fields = (
+        "files", "directories", "symlinks", "bytes", "archive_bytes", "changed", "left_out", "settled", "verification",
+    )  # fmt: skip
 
 
 # Python 2 makes a `long` of 64 bits from C, which some of its own protocols cannot take: hence `int`.
@@ -156,4 +160,5 @@ def download(library, handle):
         changed=int(library.nlxtp_download_changed(handle)),
         left_out=int(library.nlxtp_download_left_out(handle)),
         settled=library.nlxtp_download_settled(handle),
+        verification=_VERIFICATIONS.get(library.nlxtp_download_verification(handle), "other"),
     )

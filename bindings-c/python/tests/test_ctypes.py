@@ -3,6 +3,7 @@
 
 import ctypes
 import errno
+import hashlib
 import os
 import pickle
 import re
@@ -70,6 +71,26 @@ class Cycle(TestCase):
         self.assertEqual(status.as_dict()["state"], "finished")
         self.assertRaises(AttributeError, setattr, status, "done", False)
         self.assertEqual(status, node.status())
+        self.check_verification(node, shared)
+
+    def check_verification(self, node, shared):
+        digests = os.path.join(shared, "exec_status", "digests")
+
+        def verification():
+            return node.download(self.path("results.tar"), replace=True).verification
+
+        self.assertEqual(verification(), "no-digests")
+        names = ["auto_exec.sh", "exec_status/custom", "exec_status/out", "nlxtp_run_id"]
+        lines = []
+        for name in names:
+            with open(os.path.join(shared, name), "rb") as file:
+                lines.append("%s  %s\n" % (hashlib.sha256(file.read()).hexdigest(), name))
+        write(digests, "".join(lines))
+        self.assertEqual(verification(), "verified")
+        write(digests, "".join(lines[1:]))
+        self.assertEqual(verification(), "differs")
+        write(digests, "?")
+        self.assertEqual(verification(), "unusable")
 
     def test_an_existing_archive_is_replaced_only_if_asked(self):
         node = nlxtp.Node(self.make_folder("shared"))

@@ -126,6 +126,10 @@ static void what_reads_a_report_answers_null(const void *handle) {
     CHECK(nlxtp_download_changed_problem(handle, 0) == NULL);
     CHECK(nlxtp_download_left_out_path(handle, 0) == NULL);
     CHECK(nlxtp_download_left_out_reason(handle, 0) == NULL);
+    CHECK(nlxtp_download_verification(handle) == NLXTP_VERIFICATION_NO_DIGESTS);
+    CHECK(nlxtp_download_verification_reason(handle) == NULL);
+    CHECK(nlxtp_download_differences(handle) == 0 && nlxtp_download_difference_path(handle, 0) == NULL);
+    CHECK(nlxtp_download_difference_problem(handle, 0) == NULL);
     CHECK(nlxtp_download_bytes(handle) == 0 && nlxtp_download_archive_bytes(handle) == 0);
     CHECK(nlxtp_download_changed(handle) == 0 && nlxtp_download_left_out(handle) == 0);
     CHECK(nlxtp_change_node(handle) == 0 && nlxtp_change_user_data(handle) == NULL);

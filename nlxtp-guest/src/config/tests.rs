@@ -59,6 +59,7 @@ fn the_text_form_gives_the_same_again() {
         run_timeout: Some(Duration::from_millis(3_600_000)),
         noticing: Noticing::Poll,
         tomato_status: false,
+        digests: false,
         device: Device::At(PathBuf::from("/dev/vdb1")),
         modules: vec![PathBuf::from("/lib/a.ko"), PathBuf::from("/it's/b.ko")],
         ..Config::default()

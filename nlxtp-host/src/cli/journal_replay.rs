@@ -13,12 +13,13 @@ use nlxtp_host::archive::OutputFormat;
 use nlxtp_host::archive::files::NewArchive;
 use nlxtp_host::error::{Error, ErrorKind, Result as HostResult};
 use nlxtp_host::journal::Tree;
-use nlxtp_host::journal::compare::{Difference, compare_ends, compare_results};
+use nlxtp_host::journal::compare::{Difference, compare_ends, compare_outcomes, compare_results};
 use nlxtp_host::journal::glob::Glob;
 use nlxtp_host::journal::record::{Download, Upload};
 use nlxtp_host::journal::replay::{Action, Plan, Step, plan};
 use nlxtp_host::journal::verify::find_archive;
 use rextfv_core::entry_path::{displayable, from_displayable};
+use rextfv_core::verification::Outcome;
 use serde::Serialize;
 
 use super::failure::{Failure, exit};
@@ -266,9 +267,11 @@ impl Replay {
                 Ok(recorded.as_deref().map(|recorded| compare_ends(recorded, &report)).unwrap_or_default())
             }
             Action::Download(recorded) => {
-                let tree = self.download_again(step.line, recorded, node, session)?;
+                let (tree, outcome) = self.download_again(step.line, recorded, node, session)?;
                 let ignored: Vec<Glob> = self.ignore.iter().map(|pattern| Glob::new(pattern)).collect();
-                Ok(compare_results(&recorded.results, &tree, &ignored))
+                let mut differences = compare_results(&recorded.results, &tree, &ignored);
+                differences.extend(compare_outcomes(recorded.verified, outcome));
+                Ok(differences)
             }
         }
     }
@@ -279,7 +282,7 @@ impl Replay {
         recorded: &Download,
         node: &mut ReplayedNode,
         session: &Session,
-    ) -> Result<Tree, Failure> {
+    ) -> Result<(Tree, Outcome), Failure> {
         let format = match recorded.archive.format.as_str() {
             "tar" => OutputFormat::Tar,
             "tar.zst" => OutputFormat::TarZst { level: 3 },
@@ -288,16 +291,16 @@ impl Replay {
         let control = session.control(None);
         let Some(folder) = &self.results else {
             let downloaded = session.with_retries(&control, || node.download(&mut io::sink(), None, format, &control));
-            return downloaded.map(|(tree, _)| tree).map_err(|error| node.failure(error));
+            return downloaded.map(|(found, _)| found).map_err(|error| node.failure(error));
         };
         let path = folder.join(format!("results-of-line-{line}.{}", format.name()));
         let failed = |error: Error| Failure::archive(error, &path);
         let mut archive = NewArchive::create(&path, self.force).map_err(failed)?;
         let downloaded = session
             .with_retries(&control, || node.download(&mut *archive.writer(&control)?, Some(&path), format, &control));
-        let (tree, _) = downloaded.map_err(|error| node.failure(error))?;
+        let (found, _) = downloaded.map_err(|error| node.failure(error))?;
         archive.complete().map_err(failed)?;
-        Ok(tree)
+        Ok(found)
     }
 
     fn verdict(&self, done: &[Done], left_out: u64) -> String {

@@ -18,6 +18,7 @@ pub struct ManifestJson<'a> {
     stderr_limit: Option<u64>,
     keep: Vec<String>,
     delete: Vec<String>,
+    digests: Option<bool>,
 }
 
 impl<'a> From<&'a RunManifest> for ManifestJson<'a> {
@@ -31,6 +32,7 @@ impl<'a> From<&'a RunManifest> for ManifestJson<'a> {
             stderr_limit: manifest.stderr_limit,
             keep: paths(&manifest.keep),
             delete: paths(&manifest.delete),
+            digests: manifest.digests,
         }
     }
 }
@@ -54,6 +56,7 @@ pub fn show_manifest(manifest: &RunManifest) -> String {
         ("user", manifest.user.clone()),
         ("keep", list(&paths(&manifest.keep))),
         ("delete", list(&paths(&manifest.delete))),
+        ("digests", manifest.digests.map(|wanted| wanted.to_string())),
         ("environment", (!names.is_empty()).then(|| names.join(" "))),
     ];
     let mut text = String::from("manifest: nlxtp.toml\n");

@@ -18,6 +18,7 @@ use rextfv_core::liveness::State;
 use rextfv_core::operations::StatusReport;
 use rextfv_core::powers::PowerState;
 use rextfv_core::shared_directory::Sharing;
+use rextfv_core::verification::Outcome;
 
 use super::failure::Failure;
 
@@ -133,11 +134,11 @@ impl ReplayedNode {
         path: Option<&Path>,
         format: OutputFormat,
         control: &Control<'_>,
-    ) -> Result<Tree> {
+    ) -> Result<(Tree, Outcome)> {
         let node = self.node()?;
         node.name_journalled_archive(path);
-        let (_, _, tree) = node.download_digested(archive, format, control)?;
-        Ok(tree)
+        let (report, _, tree) = node.download_digested(archive, format, control)?;
+        Ok((tree, report.verification.outcome()))
     }
 
     fn turn_on(&mut self) -> Result<()> {

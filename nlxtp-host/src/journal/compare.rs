@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use rextfv_core::entry_path::from_displayable;
 use rextfv_core::operations::StatusReport;
+use rextfv_core::verification::Outcome;
 use serde::Serialize;
 
 use super::glob::Glob;
@@ -64,6 +65,16 @@ pub fn compare_results(recorded: &TreeSummary, found: &Tree, ignored: &[Glob]) -
         });
     }
     differences
+}
+
+/// What is wrong with a download that is made again, by the guest's digests; nothing where the one in the journal
+/// had the same. A guest that writes no digests is no other guest.
+pub fn compare_outcomes(recorded: Option<Outcome>, found: Outcome) -> Option<Difference> {
+    (found.is_suspicious() && recorded != Some(found)).then(|| Difference {
+        about: "compared with the guest's digests".into(),
+        recorded: recorded.map_or("not told", Outcome::word).into(),
+        found: found.word().into(),
+    })
 }
 
 fn in_words(entry: &TreeEntry) -> String {

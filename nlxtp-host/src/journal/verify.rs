@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::compare::{Difference, compare_results};
 use super::digest::{Digest, digest_rest};
-use super::record::{ArchiveFile, Event, Record};
+use super::record::{ArchiveFile, Download, Event, Record};
 use super::store::Store;
 use super::tree::{Tree, TreeSummary};
 use super::utc::Utc;
@@ -181,6 +181,14 @@ impl Lines {
                     .into(),
             ),
             _ => {}
+        }
+        if let Event::Download(Download { verified: Some(outcome), .. }) = &record.event
+            && outcome.is_suspicious()
+        {
+            note(format!(
+                "when it was downloaded, it could not be verified by the guest's digests ({})",
+                outcome.word()
+            ));
         }
         let event = record.event.word();
         match record.event {

@@ -94,11 +94,13 @@ fn what_still_changes_is_left_out() {
         ("exec_status/stdout", false),
         ("exec_status/out", false),
         ("exec_status/custom", false),
-        ("exec_status/done/x", false),
+        ("exec_status/done/x", true),
         ("sub/exec_status/done", false),
         ("sub/.nlxtp_upload", false),
         ("nlxtp_run_id", false),
         ("done", false),
+        ("exec_status/done2", false),
+        ("exec_status", false),
     ] {
         assert_eq!(is_left_out(path.as_bytes()), left_out, "{path}");
     }

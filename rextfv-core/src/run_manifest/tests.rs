@@ -10,6 +10,7 @@ stderr-limit = 1000
 user = "nobody"
 keep = ["results/", "*.log"]
 delete = ['big input']
+digests = false
 
 [environment]
 LANG = "C.UTF-8"
@@ -31,6 +32,7 @@ fn everything_that_there_is() {
     assert_eq!(manifest.user.as_deref(), Some("nobody"));
     assert_eq!(manifest.keep, [Pattern::parse("results").unwrap(), Pattern::parse("*.log").unwrap()]);
     assert_eq!(manifest.delete, [Pattern::parse("big input").unwrap()]);
+    assert_eq!(manifest.digests, Some(false));
     let environment = [("LANG".to_string(), "C.UTF-8".to_string()), ("QUOTED".to_string(), "two\nlines".to_string())];
     assert_eq!(manifest.environment, environment);
 }
@@ -56,7 +58,7 @@ fn what_is_wrong_is_told_with_its_place_and_what_is_allowed() {
         ("timeout = '9000h'", "line 1", &["at most a year"]),
         ("start = []", "line 1", &["a list", "python3"]),
         ("start = ['x', 1]", "line 1", &["other things than texts"]),
-        ("start = true", "line 1", &["true or false"]),
+        ("start = true", "line 1", &["\"start\" is true; allowed is a command"]),
         ("stdout-limit = '1.5G'", "line 1", &["64MiB"]),
         ("stdout-limit = -1", "line 1", &["-1", "64MiB"]),
         ("user = 'two words'", "line 1", &["user of the guest"]),
@@ -64,6 +66,8 @@ fn what_is_wrong_is_told_with_its_place_and_what_is_allowed() {
         ("keep = 'results'", "line 1", &["a list of paths"]),
         ("keep = ['/etc']", "line 1", &["not beginning with /", "\"/etc\""]),
         ("delete = ['a/../..']", "line 1", &["without . and .."]),
+        ("digests = 'no'", "line 1", &["\"digests\" is \"no\"; allowed is true or false"]),
+        ("digests = 0", "line 1", &["true or false"]),
         ("environment = 'A=1'", "line 1", &["[environment]"]),
         ("[environment]\n1A = 'x'", "line 2, column 1", &["not beginning with a digit"]),
         ("[environment]\nA = 1", "line 2", &["\"environment.A\" is 1", "text"]),

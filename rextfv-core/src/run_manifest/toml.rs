@@ -19,6 +19,7 @@ const MAX_DEPTH: u32 = 16;
 pub(super) enum Value {
     Text(String),
     Integer(i64),
+    Boolean(bool),
     /// Anything that no key takes, in words.
     Other(&'static str),
     List(Vec<Value>),
@@ -42,6 +43,7 @@ impl Value {
                 format!("\"{}\"", text.chars().take(80).flat_map(char::escape_debug).collect::<String>())
             }
             Self::Integer(number) => format!("{number}"),
+            Self::Boolean(value) => format!("{value}"),
             Self::Other(words) => (*words).into(),
             Self::List(values) if self.texts().is_none() && !values.is_empty() => {
                 "a list of other things than texts".into()
@@ -173,7 +175,7 @@ impl Reader<'_> {
                 Err(_) => Value::Other("a number that is too large"),
             },
             ScalarKind::Integer(_) => Value::Other("a number that is not decimal"),
-            ScalarKind::Boolean(_) => Value::Other("true or false"),
+            ScalarKind::Boolean(value) => Value::Boolean(value),
             ScalarKind::DateTime => Value::Other("a date or time of day"),
             ScalarKind::Float => Value::Other("a number with a fraction"),
         })
