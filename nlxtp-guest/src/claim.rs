@@ -82,6 +82,15 @@ impl Claim {
     pub fn still_holds(&self) -> bool {
         still_holds(&self.shared, &self.status, self.run)
     }
+
+    /// Whether an upload has come since. A script that was started may have removed `exec_status` already,
+    /// so that tells of an upload only where there is no run id that does.
+    pub fn is_superseded(&self) -> bool {
+        match self.run {
+            Some(_) => !is_upload(&self.shared, self.run),
+            None => !self.still_holds(),
+        }
+    }
 }
 
 /// Whether the shared directory still holds the run that has this `exec_status` and this id.
@@ -89,7 +98,12 @@ pub fn still_holds(shared: &Directory, status: &Directory, run: Option<RunId>) -
     let (Ok(Some(there)), Ok(ours)) = (shared.look(STATUS_DIRECTORY), status.stat()) else {
         return false;
     };
-    same_file(&there, &ours) && !STAGED_CONTENT.iter().any(|staged| shared.holds(staged)) && read_run_id(shared) == run
+    same_file(&there, &ours) && is_upload(shared, run)
+}
+
+/// Whether the shared directory holds the upload with this id, and no other is being put in its place.
+fn is_upload(shared: &Directory, run: Option<RunId>) -> bool {
+    !STAGED_CONTENT.iter().any(|staged| shared.holds(staged)) && read_run_id(shared) == run
 }
 
 /// What came of trying to claim the run.
@@ -184,21 +198,34 @@ mod tests {
     #[test]
     fn a_claim_ends_when_the_content_is_replaced() {
         type Replace = fn(&Path);
-        let replacements: [(&str, Replace); 4] = [
-            ("nothing", |_| {}),
-            ("an upload is put in its place", |dir| fs::create_dir_all(dir.join(".nlxtp_upload/commit")).unwrap()),
-            ("another upload has come", |dir| fs::write(dir.join("nlxtp_run_id"), "0".repeat(32)).unwrap()),
-            ("somebody else has claimed that", |dir| {
+        // What is done, whether the claim still holds, and whether an upload is seen in it, without and with a run id.
+        let replacements: [(&str, bool, [bool; 2], Replace); 5] = [
+            ("nothing", true, [false, false], |_| {}),
+            ("an upload is put in its place", false, [true, true], |dir| {
+                fs::create_dir_all(dir.join(".nlxtp_upload/commit")).unwrap();
+            }),
+            ("another upload has come", false, [true, true], |dir| {
+                fs::write(dir.join("nlxtp_run_id"), "0".repeat(32)).unwrap();
+            }),
+            ("somebody else has claimed that", false, [true, false], |dir| {
                 fs::rename(dir.join("exec_status"), dir.join("old")).unwrap();
                 fs::create_dir(dir.join("exec_status")).unwrap();
             }),
+            ("the script has removed its status", false, [true, false], |dir| {
+                fs::remove_dir(dir.join("exec_status")).unwrap();
+            }),
         ];
-        for (what, replace) in replacements {
-            let dir = tempfile::tempdir().unwrap();
-            fs::write(dir.path().join("auto_exec.sh"), "").unwrap();
-            let Claiming::Ours(claim) = claim(dir.path()).unwrap() else { panic!("nobody else is here") };
-            replace(dir.path());
-            assert_eq!(claim.still_holds(), what == "nothing", "{what}");
+        for (what, holds, superseded, replace) in replacements {
+            for (superseded, has_id) in superseded.into_iter().zip([false, true]) {
+                let dir = tempfile::tempdir().unwrap();
+                fs::write(dir.path().join("auto_exec.sh"), "").unwrap();
+                if has_id {
+                    fs::write(dir.path().join("nlxtp_run_id"), "1".repeat(32)).unwrap();
+                }
+                let Claiming::Ours(claim) = claim(dir.path()).unwrap() else { panic!("nobody else is here") };
+                replace(dir.path());
+                assert_eq!((claim.still_holds(), claim.is_superseded()), (holds, superseded), "{what}, {has_id}");
+            }
         }
     }
 

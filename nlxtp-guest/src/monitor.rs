@@ -208,7 +208,7 @@ impl Run<'_> {
         }
         let group = Pid::from_raw(-i32::try_from(child.id()).unwrap_or(i32::MAX));
         let mut stop: Option<Stop> = None;
-        if !self.claim.still_holds() {
+        if self.claim.is_superseded() {
             // An upload came in this very moment: this may be its script, which its own run starts.
             note("another upload came while the start script was being started; it is ended");
             let _ = kill(group, Signal::SIGKILL);
