@@ -50,6 +50,7 @@ dpkg-buildpackage dpkg-dev
 lintian lintian
 qemu-storage-daemon qemu-system-common
 nsenter util-linux
+pgrep procps
 setpriv util-linux
 script bsdutils
 python3 python3
