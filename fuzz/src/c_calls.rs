@@ -262,7 +262,7 @@ impl Program {
                 let options = nlxtp_journal_options { size, keep_archives: (number & 4).into() };
                 let made = self
                     .give(slot, |journal, error| nlxtp_journal_open(file.as_ptr(), &raw const options, journal, error));
-                assert_eq!(made.is_some(), number % 3 == 0);
+                assert_eq!(made.is_some(), number.is_multiple_of(3));
                 nlxtp_journal_free(std::mem::replace(&mut self.journals[slot], made.unwrap_or(null_mut())));
             }
             b'j' => {
@@ -332,7 +332,7 @@ impl Program {
         let target = self.path(["disk", "directory", "good.tar", "absent"][usize::from(number % 4)]);
         let made = self.give(slot, |disk, error| nlxtp_disk_open(target.as_ptr(), control, disk, error));
         let Some(disk) = made else {
-            assert!(number % 4 != 0 || !control.is_null(), "nothing is wrong with the disk");
+            assert!(!number.is_multiple_of(4) || !control.is_null(), "nothing is wrong with the disk");
             return;
         };
         assert_eq!((number % 4, nlxtp_disk_bytes(disk), nlxtp_disk_fat_bits(disk)), (0, DISK_BYTES, 12));
