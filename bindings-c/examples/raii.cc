@@ -16,7 +16,9 @@ int main(int count, char **arguments) {
         std::cout << "run " << node.upload(arguments[2], patient).run_id() << '\n';
         const nlxtp::status status = node.wait(patient);
         std::cout << status.word() << '\n' << node.output(status);
-        node.download(arguments[3], true, patient);
+        nlxtp::download_options packing;
+        packing.replace = true;
+        node.download(arguments[3], packing, patient);
         return status.exit_code().value_or(1);
     } catch (const nlxtp::error &error) {
         std::cerr << error.operation() << ": " << error.what() << '\n';

@@ -7,6 +7,9 @@ int main(int count, char **arguments) {
     nlxtp_error *error = NULL;
     nlxtp_node *node = NULL;
     nlxtp_status *status = NULL;
+    nlxtp_download_options options = {0};
+    options.size = sizeof(options);
+    options.replace = 1;
 
     if (count != 4) {
         fprintf(stderr, "usage: smallest TARGET ARCHIVE RESULTS\n");
@@ -15,7 +18,7 @@ int main(int count, char **arguments) {
     if (nlxtp_node_open(arguments[1], NULL, &node, &error) == NLXTP_OK &&
         nlxtp_node_upload(node, arguments[2], NULL, NULL, &error) == NLXTP_OK &&
         nlxtp_node_wait(node, NULL, NULL, NULL, &status, &error) == NLXTP_OK &&
-        nlxtp_node_download(node, arguments[3], NLXTP_FORMAT_BY_NAME, 1, NULL, NULL, &error) == NLXTP_OK) {
+        nlxtp_node_download(node, arguments[3], &options, NULL, NULL, &error) == NLXTP_OK) {
         printf("%s, exit code %d\n", nlxtp_status_state_word(status), nlxtp_status_exit_code(status));
     }
     if (error != NULL) {

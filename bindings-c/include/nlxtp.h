@@ -366,7 +366,7 @@ enum nlxtp_format
      */
     NLXTP_FORMAT_BY_NAME = 0,
     /**
-     * tar.gz, level 6.
+     * tar.gz.
      */
     NLXTP_FORMAT_TAR_GZ = 1,
     /**
@@ -374,7 +374,7 @@ enum nlxtp_format
      */
     NLXTP_FORMAT_TAR = 2,
     /**
-     * tar.zst, level 3.
+     * tar.zst.
      */
     NLXTP_FORMAT_TAR_ZST = 3,
 };
@@ -416,6 +416,13 @@ typedef struct nlxtp_download nlxtp_download;
  * read it. What its functions return belongs to it.
  */
 typedef struct nlxtp_error nlxtp_error;
+
+/**
+ * A journal on the host: nodes that are opened with it append each upload, start, end and download to its
+ * file, for `nlxtp journal show`, `verify` and `replay`. It belongs to the caller, who frees it with
+ * nlxtp_journal_free(). Any number of nodes, threads and processes may use it at once.
+ */
+typedef struct nlxtp_journal nlxtp_journal;
 
 /**
  * A virtual machine or container that is controlled through its shared directory. It belongs to
@@ -524,6 +531,72 @@ typedef struct {
 } nlxtp_control;
 
 /**
+ * How a shared directory is packed. Fill it with zeros, which mean "as usual", then set `size` and what is
+ * wanted. NULL in its place means: all as usual.
+ */
+typedef struct {
+    /**
+     * sizeof(nlxtp_download_options).
+     */
+    size_t size;
+    /**
+     * The archive's format, a number of nlxtp_format.
+     */
+    int32_t format;
+    /**
+     * How hard to compress: from 1, fastest, to 9 for tar.gz and to 22 for tar.zst; 0 for 6 and 3.
+     */
+    int32_t level;
+    /**
+     * How many threads compress; 0 for as many as there are cores, at most 8. The archive is the same.
+     */
+    uint32_t threads;
+    /**
+     * How often to pack, at most, until nothing changed meanwhile; 0 for once. More than once only where the
+     * archive is at a path, and not a pipe there: what was written elsewhere cannot be taken back.
+     */
+    uint32_t attempts;
+    /**
+     * Not 0: replace an existing file, where the archive is at a path.
+     */
+    int replace;
+} nlxtp_download_options;
+
+/**
+ * Where an archive is written to. Fill it with zeros, then set `size` and the callback. It is called
+ * in the thread of the call; a failure is returned as a negative errno value, such as -ENOSPC.
+ */
+typedef struct {
+    /**
+     * sizeof(nlxtp_writer).
+     */
+    size_t size;
+    /**
+     * Takes at most `length` bytes, at least one, and returns how many.
+     */
+    int64_t (*write)(void *user_data, const void *bytes, size_t length);
+    /**
+     * What the callback gets back.
+     */
+    void *user_data;
+} nlxtp_writer;
+
+/**
+ * What a journal is to keep. Fill it with zeros, which mean "as usual", then set `size` and what is
+ * wanted. NULL in its place means: all as usual.
+ */
+typedef struct {
+    /**
+     * sizeof(nlxtp_journal_options).
+     */
+    size_t size;
+    /**
+     * Not 0: keep a copy of each uploaded archive in the folder of the journal's name with ".d", for a replay.
+     */
+    int keep_archives;
+} nlxtp_journal_options;
+
+/**
  * Tells whether the guest is on: one of nlxtp_power, or a negative errno value where that could not
  * be found out; the call that asked then fails. It is called in the thread of that call.
  */
@@ -586,6 +659,16 @@ typedef struct {
      * What nlxtp_node_memory() gave for this node before; NULL where there is nothing.
      */
     const char *memory;
+    /**
+     * Where what is done with the node is recorded; NULL for nowhere. An upload or download fails before
+     * anything is touched where the journal cannot be written to, and is not recorded where it fails itself.
+     */
+    const nlxtp_journal *journal;
+    /**
+     * The node's name in `journal`, by which a replay finds it: the same in every process, and no other
+     * node's. Any bytes; it must be set if `journal` is.
+     */
+    const char *journal_name;
 } nlxtp_node_options;
 
 /**
@@ -617,25 +700,6 @@ typedef struct {
      */
     void *user_data;
 } nlxtp_reader;
-
-/**
- * Where an archive is written to. Fill it with zeros, then set `size` and the callback. It is called
- * in the thread of the call; a failure is returned as a negative errno value, such as -ENOSPC.
- */
-typedef struct {
-    /**
-     * sizeof(nlxtp_writer).
-     */
-    size_t size;
-    /**
-     * Takes at most `length` bytes, at least one, and returns how many.
-     */
-    int64_t (*write)(void *user_data, const void *bytes, size_t length);
-    /**
-     * What the callback gets back.
-     */
-    void *user_data;
-} nlxtp_writer;
 
 /**
  * How a watcher is to work. Fill it with zeros, which mean "as usual", then set `size` and what is
@@ -785,6 +849,40 @@ const char *nlxtp_disk_json(const nlxtp_disk *disk);
 void nlxtp_disk_free(nlxtp_disk *disk);
 
 /**
+ * Packs the whole shared directory into an archive at a path, which stands for it only when it is
+ * complete. An existing file is only replaced if `options` say so. `options`, `control` and `report` may be
+ * NULL; what `report` gets is freed with nlxtp_download_free(). NLXTP_ERROR_CHANGING: the guest changed a
+ * disk meanwhile, in each attempt. With several attempts, `done` of the progress begins anew with each.
+ */
+nlxtp_result nlxtp_node_download(const nlxtp_node *node,
+                                 const char *archive,
+                                 const nlxtp_download_options *options,
+                                 const nlxtp_control *control,
+                                 nlxtp_download **report,
+                                 nlxtp_error **error);
+
+/**
+ * The same, written to an open descriptor from its position on. It stays open and is not flushed;
+ * after a failure, what was written is of no use.
+ */
+nlxtp_result nlxtp_node_download_fd(const nlxtp_node *node,
+                                    int archive,
+                                    const nlxtp_download_options *options,
+                                    const nlxtp_control *control,
+                                    nlxtp_download **report,
+                                    nlxtp_error **error);
+
+/**
+ * The same, written by a callback.
+ */
+nlxtp_result nlxtp_node_download_writer(const nlxtp_node *node,
+                                        const nlxtp_writer *archive,
+                                        const nlxtp_download_options *options,
+                                        const nlxtp_control *control,
+                                        nlxtp_download **report,
+                                        nlxtp_error **error);
+
+/**
  * The number of the error, which is what the function returned; NLXTP_OK for NULL.
  */
 nlxtp_result nlxtp_error_code(const nlxtp_error *error);
@@ -856,6 +954,21 @@ const nlxtp_upload *nlxtp_error_upload(const nlxtp_error *error);
 void nlxtp_error_free(nlxtp_error *error);
 
 /**
+ * Opens the journal in this file, which is made where there is none; it is open only while a line is
+ * written. `options` may be NULL. `journal` gets the journal, to be freed with nlxtp_journal_free().
+ * NLXTP_ERROR_INVALID_INPUT: the file holds anything but a journal.
+ */
+nlxtp_result nlxtp_journal_open(const char *file,
+                                const nlxtp_journal_options *options,
+                                nlxtp_journal **journal,
+                                nlxtp_error **error);
+
+/**
+ * Frees a journal; nodes that were opened with it go on recording. NULL is harmless.
+ */
+void nlxtp_journal_free(nlxtp_journal *journal);
+
+/**
  * The library's version, such as "0.1.0".
  */
 const char *nlxtp_version(void);
@@ -898,6 +1011,15 @@ void nlxtp_node_free(nlxtp_node *node);
  * remember, and else a string to be freed with nlxtp_string_free().
  */
 nlxtp_result nlxtp_node_memory(const nlxtp_node *node, char **memory, nlxtp_error **error);
+
+/**
+ * Tells why something that was done with the node since this was asked last is not in its journal.
+ * `failure` gets NULL where all of it is, or there is no journal, and else an error object, to be freed with
+ * nlxtp_error_free(). What was done stands.
+ */
+nlxtp_result nlxtp_node_journal_failure(const nlxtp_node *node,
+                                        nlxtp_error **failure,
+                                        nlxtp_error **error);
 
 /**
  * Tells how far the run has come. A status that is just being written is read again, for at most a
@@ -1061,6 +1183,11 @@ const char *nlxtp_download_left_out_path(const nlxtp_download *download, size_t 
 const char *nlxtp_download_left_out_reason(const nlxtp_download *download, size_t index);
 
 /**
+ * How often the shared directory was packed, the last time into this archive; 0 for NULL.
+ */
+uint32_t nlxtp_download_attempts(const nlxtp_download *download);
+
+/**
  * Whether nothing is known to have changed or vanished while it was packed; false for NULL.
  */
 bool nlxtp_download_settled(const nlxtp_download *download);
@@ -1222,41 +1349,6 @@ nlxtp_result nlxtp_node_upload_reader(const nlxtp_node *node,
                                       const nlxtp_control *control,
                                       nlxtp_upload **report,
                                       nlxtp_error **error);
-
-/**
- * Packs the whole shared directory into an archive at a path, which stands for it only when it is
- * complete. `format` is a number of nlxtp_format. An existing file is only replaced if `replace` is
- * not 0. `control` and `report` may be NULL; what `report` gets is freed with
- * nlxtp_download_free(). NLXTP_ERROR_CHANGING: the guest changed a disk meanwhile.
- */
-nlxtp_result nlxtp_node_download(const nlxtp_node *node,
-                                 const char *archive,
-                                 int32_t format,
-                                 int replace,
-                                 const nlxtp_control *control,
-                                 nlxtp_download **report,
-                                 nlxtp_error **error);
-
-/**
- * The same, written to an open descriptor from its position on. It stays open and is not flushed;
- * after a failure, what was written is of no use.
- */
-nlxtp_result nlxtp_node_download_fd(const nlxtp_node *node,
-                                    int archive,
-                                    int32_t format,
-                                    const nlxtp_control *control,
-                                    nlxtp_download **report,
-                                    nlxtp_error **error);
-
-/**
- * The same, written by a callback.
- */
-nlxtp_result nlxtp_node_download_writer(const nlxtp_node *node,
-                                        const nlxtp_writer *archive,
-                                        int32_t format,
-                                        const nlxtp_control *control,
-                                        nlxtp_download **report,
-                                        nlxtp_error **error);
 
 /**
  * Whether the archive holds what the guest had written when it was done; NLXTP_VERIFICATION_NO_DIGESTS for

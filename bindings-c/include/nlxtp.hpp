@@ -1,13 +1,17 @@
 /* nlxtp.hpp: nlxtp.h for C++17. Handles free themselves, failures are exceptions, callbacks are any
- * callable. Header only; link with libnlxtp.
+ * callable, and what they throw is thrown by the call that they were made for. Header only; link with
+ * libnlxtp.
  */
 #ifndef NLXTP_HPP
 #define NLXTP_HPP
 
 #include "nlxtp.h"
 
+#include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -67,6 +71,7 @@ public:
     std::uint64_t archive_bytes() const noexcept { return nlxtp_download_archive_bytes(handle_.get()); }
     std::uint64_t changed() const noexcept { return nlxtp_download_changed(handle_.get()); }
     std::uint64_t left_out() const noexcept { return nlxtp_download_left_out(handle_.get()); }
+    std::uint32_t attempts() const noexcept { return nlxtp_download_attempts(handle_.get()); }
     bool settled() const noexcept { return nlxtp_download_settled(handle_.get()); }
     nlxtp_verification verification() const noexcept { return nlxtp_download_verification(handle_.get()); }
     std::uint64_t differences() const noexcept { return nlxtp_download_differences(handle_.get()); }
@@ -119,8 +124,30 @@ private:
 
 namespace detail {
 
-// By reference: the call that makes the result also makes the error.
-inline void check(nlxtp_result result, nlxtp_error *const &given) {
+// What a callback has thrown in this thread, where the library has called it: no exception may leave it
+// into C. The call that it was made for throws it on.
+inline thread_local std::exception_ptr thrown;
+
+// What a callback returns; `failed` if it throws.
+template <typename Result, typename Function> Result guarded(Result failed, Function &&function) noexcept {
+    try {
+        return function();
+    } catch (...) {
+        thrown = std::current_exception();
+        return failed;
+    }
+}
+
+// What a callback returns that has thrown, where it returns an errno value.
+inline constexpr int failed = -ECANCELED;
+
+template <typename Call> void check(Call &&call) {
+    nlxtp_error *given = nullptr;
+    const nlxtp_result result = call(&given);
+    if (const std::exception_ptr from_callback = std::exchange(thrown, nullptr)) {
+        nlxtp_error_free(given);
+        std::rethrow_exception(from_callback);
+    }
     if (result != NLXTP_OK) {
         throw error(given);
     }
@@ -131,6 +158,22 @@ template <typename T, void (*Free)(T *)> struct freer {
 };
 
 template <typename T, void (*Free)(T *)> using owned = std::unique_ptr<T, freer<T, Free>>;
+
+// What a call makes, which is freed if the call throws.
+template <typename T, void (*Free)(T *), typename Call> owned<T, Free> made(Call &&call) {
+    owned<T, Free> result;
+    check([&](nlxtp_error **error) {
+        T *handle = nullptr;
+        const nlxtp_result code = call(&handle, error);
+        result.reset(handle);
+        return code;
+    });
+    return result;
+}
+
+inline std::uint64_t milliseconds(std::chrono::milliseconds time) {
+    return static_cast<std::uint64_t>(time.count() < 0 ? 0 : time.count());
+}
 
 } // namespace detail
 
@@ -184,18 +227,16 @@ private:
 class disk {
 public:
     explicit disk(const std::string &target, const nlxtp_control *control = nullptr) {
-        nlxtp_error *error = nullptr;
-        nlxtp_disk *opened = nullptr;
-        detail::check(nlxtp_disk_open(target.c_str(), control, &opened, &error), error);
-        handle_.reset(opened, nlxtp_disk_free);
+        handle_ = detail::made<nlxtp_disk, nlxtp_disk_free>([&](nlxtp_disk **disk, nlxtp_error **error) {
+            return nlxtp_disk_open(target.c_str(), control, disk, error);
+        });
     }
 
     /** By the descriptor of the image file or block device, which stays the caller's. */
     explicit disk(int target, const nlxtp_control *control = nullptr) {
-        nlxtp_error *error = nullptr;
-        nlxtp_disk *opened = nullptr;
-        detail::check(nlxtp_disk_open_fd(target, control, &opened, &error), error);
-        handle_.reset(opened, nlxtp_disk_free);
+        handle_ = detail::made<nlxtp_disk, nlxtp_disk_free>([&](nlxtp_disk **disk, nlxtp_error **error) {
+            return nlxtp_disk_open_fd(target, control, disk, error);
+        });
     }
 
     std::uint64_t bytes() const noexcept { return nlxtp_disk_bytes(handle_.get()); }
@@ -215,12 +256,7 @@ private:
 /** Cancels operations from another thread. */
 class cancel {
 public:
-    cancel() {
-        nlxtp_error *error = nullptr;
-        nlxtp_cancel *made = nullptr;
-        detail::check(nlxtp_cancel_new(&made, &error), error);
-        handle_.reset(made);
-    }
+    cancel() : handle_(detail::made<nlxtp_cancel, nlxtp_cancel_free>(nlxtp_cancel_new)) {}
     void now() const noexcept { nlxtp_cancel_now(handle_.get()); }
     const nlxtp_cancel *get() const noexcept { return handle_.get(); }
 
@@ -231,7 +267,7 @@ private:
 /** Deadline, cancellation and progress of one operation. */
 struct control {
     std::optional<std::chrono::milliseconds> timeout;
-    /** Returns whether the operation is to go on. It must not throw. */
+    /** Returns whether the operation is to go on. */
     std::function<bool(const nlxtp_progress &)> progress;
     /** Must stay for the length of the operation. */
     const nlxtp::cancel *cancel = nullptr;
@@ -243,13 +279,11 @@ inline nlxtp_control to_c(const control &how) {
     nlxtp_control given{};
     given.size = sizeof(given);
     given.has_timeout = how.timeout.has_value();
-    if (how.timeout) {
-        given.timeout_ms = static_cast<std::uint64_t>(how.timeout->count() < 0 ? 0 : how.timeout->count());
-    }
+    given.timeout_ms = milliseconds(how.timeout.value_or(std::chrono::milliseconds(0)));
     if (how.progress) {
         given.user_data = const_cast<control *>(&how);
         given.progress = [](void *data, const nlxtp_progress *progress) {
-            return static_cast<const control *>(data)->progress(*progress) ? 0 : 1;
+            return guarded(1, [&] { return static_cast<const control *>(data)->progress(*progress) ? 0 : 1; });
         };
     }
     given.cancel = how.cancel != nullptr ? how.cancel->get() : nullptr;
@@ -258,18 +292,61 @@ inline nlxtp_control to_c(const control &how) {
 
 } // namespace detail
 
-/** What is known of a node. */
+/** Where an archive is read from: what nlxtp_reader is in C. */
+struct reader {
+    /** Puts at most `length` bytes into `buffer`, and returns how many; 0 at the end. */
+    std::function<std::int64_t(void *buffer, std::size_t length)> read;
+    /** Goes to a position as lseek() does, with its numbers for `whence`, and returns the new one. */
+    std::function<std::int64_t(std::int64_t offset, int whence)> seek;
+};
+
+/** Where an archive is written to: takes at most `length` bytes, at least one, and returns how many. */
+using writer = std::function<std::int64_t(const void *bytes, std::size_t length)>;
+
+/** A journal on the host, in which nodes record what is done with them. */
+class journal {
+public:
+    /** The journal in this file, which is made where there is none. */
+    explicit journal(const std::string &file, bool keep_archives = false)
+        : handle_(detail::made<nlxtp_journal, nlxtp_journal_free>([&](nlxtp_journal **journal, nlxtp_error **error) {
+              nlxtp_journal_options options{};
+              options.size = sizeof(options);
+              options.keep_archives = keep_archives;
+              return nlxtp_journal_open(file.c_str(), &options, journal, error);
+          })) {}
+    const nlxtp_journal *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owned<nlxtp_journal, nlxtp_journal_free> handle_;
+};
+
+/** What is known of a node; zeros and what is empty mean "as usual". */
 struct node_options {
     nlxtp_power power = NLXTP_POWER_UNKNOWN;
-    /** Tells whether the guest is on: nlxtp_power, or a negative errno value. It must not throw. */
+    /** Tells whether the guest is on: nlxtp_power, or a negative errno value. */
     std::function<int()> power_state;
-    /** Starts the monitor in a running container: 0, or a negative errno value. It must not throw. */
+    /** Starts the monitor in a running container: 0, or a negative errno value. */
     std::function<int()> invoke_monitor;
     bool follow_links = false;
     std::uint64_t max_entries = 0;
     std::uint64_t max_bytes = 0;
+    /** How long a monitor may be silent beyond what it promised; of ToMaTo's, which promises nothing. */
+    std::chrono::milliseconds grace{0};
+    std::chrono::milliseconds tomato_patience{0};
     /** What node::memory() gave before. */
     std::string memory;
+    /** Where what is done is recorded, and under which name. Of use only while the node is opened. */
+    const nlxtp::journal *journal = nullptr;
+    std::string journal_name;
+};
+
+/** How a shared directory is packed: what nlxtp_download_options is in C. */
+struct download_options {
+    nlxtp_format format = NLXTP_FORMAT_BY_NAME;
+    int level = 0;
+    std::uint32_t threads = 0;
+    std::uint32_t attempts = 0;
+    bool replace = false;
 };
 
 /** A virtual machine or container that is controlled through its shared directory. */
@@ -288,41 +365,81 @@ public:
         });
     }
 
-    /** Replaces the content by the archive's, and has its start script executed. */
+    /** Replaces the content by that of the archive at a path, and has its start script executed. */
     nlxtp::upload upload(const std::string &archive, const control &how = {}) {
-        nlxtp_error *error = nullptr;
-        nlxtp_upload *report = nullptr;
-        const nlxtp_control given = detail::to_c(how);
-        detail::check(nlxtp_node_upload(handle_.get(), archive.c_str(), &given, &report, &error), error);
-        return nlxtp::upload(report);
+        return upload(how, [&](const nlxtp_control *control, nlxtp_upload **report, nlxtp_error **error) {
+            return nlxtp_node_upload(get(), archive.c_str(), control, report, error);
+        });
+    }
+
+    /** The same with an archive that is open already: a file, or a pipe. */
+    nlxtp::upload upload(int archive, const control &how = {}) {
+        return upload(how, [&](const nlxtp_control *control, nlxtp_upload **report, nlxtp_error **error) {
+            return nlxtp_node_upload_fd(get(), archive, control, report, error);
+        });
+    }
+
+    /** The same with an archive that callbacks read. */
+    nlxtp::upload upload(const reader &archive, const control &how = {}) {
+        nlxtp_reader given{};
+        given.size = sizeof(given);
+        given.user_data = const_cast<reader *>(&archive);
+        given.read = [](void *data, void *buffer, std::size_t length) {
+            return detail::guarded(std::int64_t{detail::failed},
+                                   [&] { return static_cast<const reader *>(data)->read(buffer, length); });
+        };
+        given.seek = [](void *data, std::int64_t offset, int whence) {
+            return detail::guarded(std::int64_t{detail::failed},
+                                   [&] { return static_cast<const reader *>(data)->seek(offset, whence); });
+        };
+        return upload(how, [&](const nlxtp_control *control, nlxtp_upload **report, nlxtp_error **error) {
+            return nlxtp_node_upload_reader(get(), &given, control, report, error);
+        });
     }
 
     nlxtp::status status() const {
-        nlxtp_error *error = nullptr;
-        nlxtp_status *found = nullptr;
-        detail::check(nlxtp_node_status(handle_.get(), &found, &error), error);
-        return nlxtp::status(found);
+        const auto status = [&](nlxtp_status **found, nlxtp_error **error) {
+            return nlxtp_node_status(get(), found, error);
+        };
+        return nlxtp::status(detail::made<nlxtp_status, nlxtp_status_free>(status).release());
     }
 
     /** Waits until the run has ended one way or another. */
     nlxtp::status wait(const control &how = {}) {
-        nlxtp_error *error = nullptr;
-        nlxtp_status *found = nullptr;
         const nlxtp_control given = detail::to_c(how);
-        detail::check(nlxtp_node_wait(handle_.get(), &given, nullptr, nullptr, &found, &error), error);
-        return nlxtp::status(found);
+        const auto wait = [&](nlxtp_status **found, nlxtp_error **error) {
+            return nlxtp_node_wait(get(), &given, nullptr, nullptr, found, error);
+        };
+        return nlxtp::status(detail::made<nlxtp_status, nlxtp_status_free>(wait).release());
     }
 
-    /** Packs everything into an archive. */
-    nlxtp::download download(const std::string &archive, bool replace = false, const control &how = {},
-                         nlxtp_format format = NLXTP_FORMAT_BY_NAME) {
-        nlxtp_error *error = nullptr;
-        nlxtp_download *report = nullptr;
-        const nlxtp_control given = detail::to_c(how);
-        detail::check(nlxtp_node_download(handle_.get(), archive.c_str(), format, replace, &given, &report,
-                                          &error),
-                      error);
-        return nlxtp::download(report);
+    /** Packs everything into an archive at a path. */
+    nlxtp::download download(const std::string &archive, const download_options &packing = {},
+                             const control &how = {}) {
+        return download(packing, how, [&](const auto *options, const auto *control, auto **report, auto **error) {
+            return nlxtp_node_download(get(), archive.c_str(), options, control, report, error);
+        });
+    }
+
+    /** The same, written to an open descriptor. */
+    nlxtp::download download(int archive, const download_options &packing = {}, const control &how = {}) {
+        return download(packing, how, [&](const auto *options, const auto *control, auto **report, auto **error) {
+            return nlxtp_node_download_fd(get(), archive, options, control, report, error);
+        });
+    }
+
+    /** The same, written by a callback. */
+    nlxtp::download download(const writer &archive, const download_options &packing = {}, const control &how = {}) {
+        nlxtp_writer given{};
+        given.size = sizeof(given);
+        given.user_data = const_cast<writer *>(&archive);
+        given.write = [](void *data, const void *bytes, std::size_t length) {
+            return detail::guarded(std::int64_t{detail::failed},
+                                   [&] { return (*static_cast<const writer *>(data))(bytes, length); });
+        };
+        return download(packing, how, [&](const auto *options, const auto *control, auto **report, auto **error) {
+            return nlxtp_node_download_writer(get(), &given, options, control, report, error);
+        });
     }
 
     /** One of the start script's outputs, as far as the status says that it is on the disk. */
@@ -331,10 +448,10 @@ public:
         char bytes[16384];
         std::size_t length = 0;
         do {
-            nlxtp_error *error = nullptr;
-            detail::check(nlxtp_node_read_output(handle_.get(), found.get(), which, all.size(), bytes,
-                                                 sizeof(bytes), &length, &error),
-                          error);
+            detail::check([&](nlxtp_error **error) {
+                return nlxtp_node_read_output(get(), found.get(), which, all.size(), bytes, sizeof(bytes), &length,
+                                              error);
+            });
             all.append(bytes, length);
         } while (length > 0);
         return all;
@@ -342,11 +459,17 @@ public:
 
     /** What must be remembered for the next query from another process; may be empty. */
     std::string memory() const {
-        nlxtp_error *error = nullptr;
-        char *json = nullptr;
-        detail::check(nlxtp_node_memory(handle_.get(), &json, &error), error);
-        const detail::owned<char, nlxtp_string_free> owner(json);
-        return detail::text(json);
+        const auto json = detail::made<char, nlxtp_string_free>(
+            [&](char **json, nlxtp_error **error) { return nlxtp_node_memory(get(), json, error); });
+        return detail::text(json.get());
+    }
+
+    /** Why something that was done since this was asked last is not in the journal. */
+    std::optional<nlxtp::error> journal_failure() const {
+        auto failure = detail::made<nlxtp_error, nlxtp_error_free>([&](nlxtp_error **failure, nlxtp_error **error) {
+            return nlxtp_node_journal_failure(get(), failure, error);
+        });
+        return failure ? std::optional<nlxtp::error>(failure.release()) : std::nullopt;
     }
 
     const nlxtp_node *get() const noexcept { return handle_.get(); }
@@ -361,20 +484,45 @@ private:
         given.follow_links = options_->follow_links;
         given.max_entries = options_->max_entries;
         given.max_bytes = options_->max_bytes;
+        given.grace_ms = detail::milliseconds(options_->grace);
+        given.tomato_patience_ms = detail::milliseconds(options_->tomato_patience);
         given.user_data = options_.get();
         if (options_->power_state) {
-            given.power_state = [](void *data) { return static_cast<node_options *>(data)->power_state(); };
+            given.power_state = [](void *data) {
+                return detail::guarded(detail::failed, static_cast<node_options *>(data)->power_state);
+            };
         }
         if (options_->invoke_monitor) {
             given.invoke_monitor = [](void *data) {
-                return static_cast<node_options *>(data)->invoke_monitor();
+                return detail::guarded(detail::failed, static_cast<node_options *>(data)->invoke_monitor);
             };
         }
         given.memory = options_->memory.empty() ? nullptr : options_->memory.c_str();
-        nlxtp_error *error = nullptr;
-        nlxtp_node *opened = nullptr;
-        detail::check(opener(&given, &opened, &error), error);
-        handle_.reset(opened);
+        given.journal = options_->journal != nullptr ? options_->journal->get() : nullptr;
+        given.journal_name = options_->journal_name.empty() ? nullptr : options_->journal_name.c_str();
+        handle_ = detail::made<nlxtp_node, nlxtp_node_free>(
+            [&](nlxtp_node **opened, nlxtp_error **error) { return opener(&given, opened, error); });
+    }
+
+    template <typename Call> nlxtp::upload upload(const control &how, Call &&call) {
+        const nlxtp_control given = detail::to_c(how);
+        const auto uploaded = [&](nlxtp_upload **report, nlxtp_error **error) { return call(&given, report, error); };
+        return nlxtp::upload(detail::made<nlxtp_upload, nlxtp_upload_free>(uploaded).release());
+    }
+
+    template <typename Call> nlxtp::download download(const download_options &packing, const control &how, Call &&call) {
+        nlxtp_download_options options{};
+        options.size = sizeof(options);
+        options.format = packing.format;
+        options.level = packing.level;
+        options.threads = packing.threads;
+        options.attempts = packing.attempts;
+        options.replace = packing.replace;
+        const nlxtp_control given = detail::to_c(how);
+        const auto packed = [&](nlxtp_download **report, nlxtp_error **error) {
+            return call(&options, &given, report, error);
+        };
+        return nlxtp::download(detail::made<nlxtp_download, nlxtp_download_free>(packed).release());
     }
 
     // Before the handle, which refers to it and goes first.
@@ -412,34 +560,33 @@ struct watcher_options {
     std::uint64_t open_files = 0;
 };
 
-/** Watches any number of nodes in one thread. */
+/** Watches any number of nodes in one thread. What a node's callbacks throw is told as a failure of that node. */
 class watcher {
 public:
     explicit watcher(const watcher_options &options = {}) {
         nlxtp_watcher_options given{};
         given.size = sizeof(given);
-        given.shortest_ms = static_cast<std::uint64_t>(options.shortest.count());
-        given.longest_ms = static_cast<std::uint64_t>(options.longest.count());
+        given.shortest_ms = detail::milliseconds(options.shortest);
+        given.longest_ms = detail::milliseconds(options.longest);
         given.open_files = options.open_files;
-        nlxtp_error *error = nullptr;
-        nlxtp_watcher *made = nullptr;
-        detail::check(nlxtp_watcher_new(&given, &made, &error), error);
-        handle_.reset(made);
+        handle_ = detail::made<nlxtp_watcher, nlxtp_watcher_free>([&](nlxtp_watcher **watcher, nlxtp_error **error) {
+            return nlxtp_watcher_new(&given, watcher, error);
+        });
     }
 
     /** Begins to watch a node, and returns its number here. The node can be used and moved as before,
      * but not while next() is under way. It must outlive the watcher, or be removed from it, if it has
      * callbacks. */
     std::uint64_t add(const nlxtp::node &node) {
-        nlxtp_error *error = nullptr;
         std::uint64_t id = 0;
-        detail::check(nlxtp_watcher_add(handle_.get(), node.get(), nullptr, &id, &error), error);
+        detail::check([&](nlxtp_error **error) {
+            return nlxtp_watcher_add(handle_.get(), node.get(), nullptr, &id, error);
+        });
         return id;
     }
 
     void remove(std::uint64_t id) {
-        nlxtp_error *error = nullptr;
-        detail::check(nlxtp_watcher_remove(handle_.get(), id, &error), error);
+        detail::check([&](nlxtp_error **error) { return nlxtp_watcher_remove(handle_.get(), id, error); });
     }
 
     /** How many nodes are watched. */
@@ -447,11 +594,13 @@ public:
 
     /** The next change; none where nobody is watched, or wake() was called. */
     std::optional<change> next(const control &how = {}) {
-        nlxtp_error *error = nullptr;
-        nlxtp_change *found = nullptr;
         const nlxtp_control given = detail::to_c(how);
-        detail::check(nlxtp_watcher_next(handle_.get(), &given, &found, &error), error);
-        return found != nullptr ? std::optional<change>(found) : std::nullopt;
+        auto found = detail::made<nlxtp_change, nlxtp_change_free>([&](nlxtp_change **change, nlxtp_error **error) {
+            const nlxtp_result result = nlxtp_watcher_next(handle_.get(), &given, change, error);
+            detail::thrown = nullptr;
+            return result;
+        });
+        return found ? std::optional<change>(found.release()) : std::nullopt;
     }
 
     /** Calls a function with one change after the other until it returns false, nobody is watched, or

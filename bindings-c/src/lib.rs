@@ -11,14 +11,16 @@ mod boundary;
 mod control;
 mod descriptor;
 mod disk;
+mod download;
 mod error;
+mod journal;
 mod library;
 mod node;
 mod node_options;
 mod report;
 mod status;
 mod streams;
-mod transfer;
+mod upload;
 mod verification;
 mod watcher;
 
@@ -34,14 +36,16 @@ pub mod c {
         nlxtp_disk, nlxtp_disk_bytes, nlxtp_disk_create, nlxtp_disk_fat_bits, nlxtp_disk_free, nlxtp_disk_json,
         nlxtp_disk_open, nlxtp_disk_options,
     };
+    pub use crate::download::{nlxtp_download_options, nlxtp_node_download, nlxtp_node_download_writer};
     pub use crate::error::{
         nlxtp_error, nlxtp_error_code, nlxtp_error_free, nlxtp_error_kind, nlxtp_error_message, nlxtp_error_operation,
-        nlxtp_error_refusal_count, nlxtp_error_refusal_reason, nlxtp_error_text, nlxtp_result,
+        nlxtp_error_refusal_count, nlxtp_error_refusal_reason, nlxtp_error_text, nlxtp_error_upload, nlxtp_result,
     };
+    pub use crate::journal::{nlxtp_journal, nlxtp_journal_free, nlxtp_journal_open, nlxtp_journal_options};
     pub use crate::library::nlxtp_string_free;
     pub use crate::node::{
-        nlxtp_node, nlxtp_node_free, nlxtp_node_memory, nlxtp_node_open, nlxtp_node_open_fd, nlxtp_node_read_output,
-        nlxtp_node_status, nlxtp_node_wait,
+        nlxtp_node, nlxtp_node_free, nlxtp_node_journal_failure, nlxtp_node_memory, nlxtp_node_open,
+        nlxtp_node_open_fd, nlxtp_node_read_output, nlxtp_node_status, nlxtp_node_wait,
     };
     pub use crate::node_options::nlxtp_node_options;
     pub use crate::report::{
@@ -54,10 +58,7 @@ pub mod c {
         nlxtp_status_state, nlxtp_status_state_word,
     };
     pub use crate::streams::{nlxtp_reader, nlxtp_writer};
-    pub use crate::transfer::{
-        nlxtp_node_download, nlxtp_node_download_writer, nlxtp_node_upload, nlxtp_node_upload_fd,
-        nlxtp_node_upload_reader,
-    };
+    pub use crate::upload::{nlxtp_node_upload, nlxtp_node_upload_fd, nlxtp_node_upload_reader};
     pub use crate::watcher::{
         nlxtp_change, nlxtp_change_error, nlxtp_change_free, nlxtp_change_node, nlxtp_change_status,
         nlxtp_change_user_data, nlxtp_watcher, nlxtp_watcher_add, nlxtp_watcher_count, nlxtp_watcher_free,

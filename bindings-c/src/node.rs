@@ -12,7 +12,7 @@ use rextfv_core::limits::Limits;
 use crate::boundary::{Handle, Out, Owned, borrow, buffer, free, give, give_text, guard, invalid, path};
 use crate::control::nlxtp_control;
 use crate::descriptor;
-use crate::error::{nlxtp_error, nlxtp_result};
+use crate::error::{Failure, nlxtp_error, nlxtp_result};
 use crate::node_options::{Wishes, nlxtp_node_options};
 use crate::status::{Found, nlxtp_status};
 use crate::watcher::Watching;
@@ -45,9 +45,9 @@ pub enum Place {
 }
 
 impl OpenNode {
-    fn new(directory: BoxedDirectory, wishes: Wishes) -> Self {
+    fn new(directory: BoxedDirectory, wishes: Wishes) -> Result<Self> {
         let limits = wishes.limits;
-        Self { place: Arc::new(Mutex::new(Place::Here(Box::new(wishes.node(directory))))), limits }
+        Ok(Self { place: Arc::new(Mutex::new(Place::Here(Box::new(wishes.node(directory)?)))), limits })
     }
 
     /// Does something with the node, wherever it is. Nobody waits for anybody here.
@@ -93,7 +93,8 @@ pub extern "C" fn nlxtp_node_open(
         let out = Out::new(node, "nlxtp_node")?;
         let wishes = Wishes::read(options)?;
         let directory = shared_directory::open_with_limits(path(target, "target")?, wishes.limits)?;
-        out.set(|| give(OpenNode::new(directory, wishes)));
+        let opened = OpenNode::new(directory, wishes)?;
+        out.set(|| give(opened));
         Ok(())
     })
 }
@@ -114,7 +115,8 @@ pub extern "C" fn nlxtp_node_open_fd(
         let out = Out::new(node, "nlxtp_node")?;
         let wishes = Wishes::read(options)?;
         let directory = shared_directory::open_fd_with_limits(descriptor::own(target)?.into(), wishes.limits)?;
-        out.set(|| give(OpenNode::new(directory, wishes)));
+        let opened = OpenNode::new(directory, wishes)?;
+        out.set(|| give(opened));
         Ok(())
     })
 }
@@ -141,6 +143,23 @@ pub extern "C" fn nlxtp_node_memory(
             json.map_err(|error| Error::new(ErrorKind::Io, error.to_string()))
         })?;
         out.set(|| json.map_or(std::ptr::null_mut(), |json| give_text(&json)));
+        Ok(())
+    })
+}
+
+/// Tells why something that was done with the node since this was asked last is not in its journal.
+/// `failure` gets NULL where all of it is, or there is no journal, and else an error object, to be freed with
+/// nlxtp_error_free(). What was done stands.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_node_journal_failure(
+    node: *const nlxtp_node,
+    failure: *mut *mut nlxtp_error,
+    error: *mut *mut nlxtp_error,
+) -> nlxtp_result {
+    guard("node_journal_failure", error, || {
+        let out = Out::new(failure, "failure")?;
+        let failed = borrow(node)?.with(|node| Ok(node.take_journal_failure()))?;
+        out.set(|| failed.map_or(std::ptr::null_mut(), |failed| give(Failure::new("journal", failed))));
         Ok(())
     })
 }

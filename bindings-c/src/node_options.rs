@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nlxtp_host::error::{Error, Result};
 use nlxtp_host::guest::KnownPower;
+use nlxtp_host::journal::{Journal, check_apart};
 use nlxtp_host::node::Node;
 use nlxtp_host::shared_directory::BoxedDirectory;
 use rextfv_core::archive_rules::LinkPolicy;
@@ -12,7 +13,8 @@ use rextfv_core::limits::Limits;
 use rextfv_core::liveness::{LivenessRules, Memory};
 use rextfv_core::powers::{GuestPower, InvokeMonitor, PowerState};
 
-use crate::boundary::{self, UserData, invalid, read_struct, text};
+use crate::boundary::{self, UserData, borrow_optional, bytes, invalid, read_struct, text};
+use crate::journal::nlxtp_journal;
 
 /// Whether a guest is on.
 #[repr(i32)]
@@ -63,6 +65,12 @@ pub struct nlxtp_node_options {
     pub tomato_patience_ms: u64,
     /// What nlxtp_node_memory() gave for this node before; NULL where there is nothing.
     pub memory: *const c_char,
+    /// Where what is done with the node is recorded; NULL for nowhere. An upload or download fails before
+    /// anything is touched where the journal cannot be written to, and is not recorded where it fails itself.
+    pub journal: *const nlxtp_journal,
+    /// The node's name in `journal`, by which a replay finds it: the same in every process, and no other
+    /// node's. Any bytes; it must be set if `journal` is.
+    pub journal_name: *const c_char,
 }
 
 const AS_USUAL: nlxtp_node_options = nlxtp_node_options {
@@ -77,6 +85,8 @@ const AS_USUAL: nlxtp_node_options = nlxtp_node_options {
     grace_ms: 0,
     tomato_patience_ms: 0,
     memory: std::ptr::null(),
+    journal: std::ptr::null(),
+    journal_name: std::ptr::null(),
 };
 
 boundary::growable!(nlxtp_node_options, AS_USUAL);
@@ -136,6 +146,7 @@ pub struct Wishes {
     pub limits: Limits,
     known: PowerState,
     memory: Option<Memory>,
+    journal: Option<(Journal, Vec<u8>)>,
 }
 
 impl Wishes {
@@ -155,11 +166,15 @@ impl Wishes {
                     .map_err(|error| invalid(format!("the memory is not what nlxtp_node_memory() gives: {error}")))?,
             ),
         };
-        Ok(Self { given, limits, known, memory })
+        let journal = match borrow_optional(given.journal)? {
+            None => None,
+            Some(journal) => Some((journal.clone(), bytes(given.journal_name, "journal_name")?.to_vec())),
+        };
+        Ok(Self { given, limits, known, memory, journal })
     }
 
     /// The node of a directory that was opened with these limits.
-    pub fn node(self, directory: BoxedDirectory) -> Node {
+    pub fn node(self, directory: BoxedDirectory) -> Result<Node> {
         let given = self.given;
         let patience = |given: u64, usual| if given == 0 { usual } else { Duration::from_millis(given) };
         let rules = LivenessRules::default();
@@ -180,6 +195,10 @@ impl Wishes {
         if given.follow_links != 0 {
             node = node.with_links(LinkPolicy::Copy);
         }
-        node
+        if let Some((journal, name)) = self.journal {
+            check_apart(journal.path(), node.directory().host_directory())?;
+            node = node.with_journal(journal.for_node(name).deferring_downloads());
+        }
+        Ok(node)
     }
 }

@@ -58,14 +58,15 @@ impl From<UploadReport> for Uploaded {
 /// What is behind a download's report.
 pub struct Downloaded {
     report: DownloadReport,
+    attempts: u32,
     changed: Vec<(CString, CString)>,
     left_out: Vec<(CString, CString)>,
     pub(crate) verified: Verified,
     json: CString,
 }
 
-impl From<DownloadReport> for Downloaded {
-    fn from(report: DownloadReport) -> Self {
+impl Downloaded {
+    pub fn new(report: DownloadReport, attempts: u32) -> Self {
         let (changed, left_out) = (&report.changed.listed, &report.left_out.listed);
         Self {
             changed: changed.iter().map(|one| (c_text(&one.path), c_text(&one.problem.to_string()))).collect(),
@@ -73,6 +74,7 @@ impl From<DownloadReport> for Downloaded {
             verified: (&report.verification).into(),
             json: json(&report),
             report,
+            attempts,
         }
     }
 }
@@ -245,6 +247,12 @@ pub extern "C" fn nlxtp_download_left_out_path(download: *const nlxtp_download, 
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_download_left_out_reason(download: *const nlxtp_download, index: usize) -> *const c_char {
     get(download, std::ptr::null(), |downloaded| pointer(downloaded.left_out.get(index).map(|(_, reason)| reason)))
+}
+
+/// How often the shared directory was packed, the last time into this archive; 0 for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn nlxtp_download_attempts(download: *const nlxtp_download) -> u32 {
+    get(download, 0, |downloaded| downloaded.attempts)
 }
 
 /// Whether nothing is known to have changed or vanished while it was packed; false for NULL.

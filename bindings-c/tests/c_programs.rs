@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use nlxtp_host::journal::{self, Event, Store};
 use nlxtp_host::shared_directory::{DiskImage, DiskOptions};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -63,9 +64,9 @@ impl Programs {
         self.scratch.path().join(name)
     }
 
-    /// Compiles `tests/c/NAME.c`.
+    /// Compiles a file of `tests/c`.
     fn compile(&self, name: &str) -> PathBuf {
-        self.compile_file(&source(&format!("tests/c/{name}.c")))
+        self.compile_file(&source(&format!("tests/c/{name}")))
     }
 
     fn compile_file(&self, file: &Path) -> PathBuf {
@@ -115,19 +116,19 @@ impl Programs {
     }
 
     fn check_arguments(&self) {
-        let program = self.compile("arguments");
+        let program = self.compile("arguments.c");
         fs::create_dir(self.path("empty")).unwrap();
         run(self.call(&program).arg(self.path("empty")).arg(self.path("good.tar.gz")));
     }
 
     fn check_watcher(&self) {
-        let program = self.compile("watcher");
+        let program = self.compile("watcher.c");
         fs::create_dir(self.path("guests")).unwrap();
         run(self.call(&program).arg(self.path("guests")));
     }
 
     fn check_cycle(&self) {
-        let program = self.compile("cycle");
+        let program = self.compile("cycle.c");
         for kind in ["disk", "directory"] {
             let place = self.path(&format!("place-{kind}"));
             fs::create_dir(&place).unwrap();
@@ -192,7 +193,7 @@ impl Programs {
     }
 
     fn check_behaviour(&self) {
-        let program = self.compile("behaviour");
+        let program = self.compile("behaviour.c");
         for kind in ["directory", "disk"] {
             let target = self.target(kind, "runs");
             let guest = format!("{} {kind} {}", source("tests/guest.sh").display(), target.display());
@@ -201,22 +202,49 @@ impl Programs {
     }
 
     fn check_failures(&self) {
-        let program = self.compile("failures");
+        let program = self.compile("failures.c");
         for kind in ["directory", "disk"] {
             run(self.call(&program).arg(kind).arg(self.target(kind, "fails")).arg(self.scratch.path()));
         }
     }
 
     fn check_reports(&self) {
-        let program = self.compile("reports");
+        let program = self.compile("reports.c");
         self.make_odd_archive();
         for kind in ["directory", "disk"] {
             run(self.call(&program).arg(kind).arg(self.target(kind, "reports")).arg(self.scratch.path()));
         }
     }
 
+    /// Also what the journal came to hold, as Rust reads it.
+    fn check_options(&self) {
+        let program = self.compile("options.c");
+        run(self.call(&program).arg(self.target("directory", "options")).arg(self.scratch.path()));
+        let mut journal = journal::read(&self.path("journal.jsonl")).unwrap();
+        let lines: Vec<_> = std::iter::from_fn(|| journal.next_line().unwrap()).collect();
+        assert!(lines.iter().all(|line| line.problem().is_none()), "{lines:?}");
+        let records: Vec<_> = lines.into_iter().map(|line| line.record.unwrap()).collect();
+        let words: Vec<_> = records.iter().map(|record| record.event.word()).collect();
+        assert_eq!(words, ["upload", "start", "end", "download", "download", "upload", "download", "download"]);
+        assert!(records.iter().all(|record| record.node == "client"));
+        let archives = records.iter().filter_map(|record| match &record.event {
+            Event::Upload(upload) => Some(&upload.archive),
+            Event::Download(download) => Some(&download.archive),
+            _ => None,
+        });
+        let names: Vec<_> = archives.clone().map(|archive| archive.name.as_deref()).collect();
+        assert_eq!(names, [Some("first.tar.gz"), Some("recorded.tar"), None, Some("first.tar.gz"), None, None]);
+        let kept = Store::beside(&self.path("journal.jsonl")).path(archives.clone().next().unwrap().sha256);
+        assert_eq!(fs::read(kept).unwrap(), fs::read(self.path("first.tar.gz")).unwrap());
+    }
+
+    fn check_wrapper(&self) {
+        let (directory, disk) = (self.target("directory", "wrapped"), self.target("disk", "wrapped"));
+        run(self.call(&self.compile("wrapper.cc")).args([&directory, &disk, self.scratch.path()]));
+    }
+
     fn check_threads(&self, rounds: u32) {
-        let program = self.compile("threads");
+        let program = self.compile("threads.c");
         let place = self.target("directory", "threads");
         run(self.call(&program).arg(place).arg(self.path("good.tar.gz")).arg(rounds.to_string()));
     }
@@ -232,6 +260,8 @@ fn check_all(how: How) {
     programs.check_behaviour();
     programs.check_failures();
     programs.check_reports();
+    programs.check_options();
+    programs.check_wrapper();
     programs.check_threads(if how == How::Valgrind { 4 } else { 12 });
 }
 
@@ -265,7 +295,7 @@ fn the_same_under_valgrind() {
 #[ignore = "needs a C compiler; `make test` runs it"]
 fn golden_vectors() {
     let programs = Programs::new(How::Plain);
-    let program = programs.compile("status");
+    let program = programs.compile("status.c");
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rextfv-core/tests/vectors");
     let catalogue = fs::read_to_string(vectors.join("vectors.json")).unwrap();
     let catalogue: Vec<Value> = serde_json::from_str(&catalogue).unwrap();

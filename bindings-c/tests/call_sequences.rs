@@ -27,6 +27,17 @@ fn whole_cycles() {
 }
 
 #[test]
+fn disks_and_journals() {
+    keep(
+        "disks",
+        3,
+        &[[b'K', 0, 0], [b'K', 1, 1], [b'U', 1, 0], [b'K', 0, 4], [b'?', 0, 8], [b'X', 0, 9], [b'K', 0, 3]],
+    );
+    let recorded = [[b'J', 0, 6], [b'X', 0, 0], [b'O', 0, 0], [b'X', 0, 10], [b'U', 0, 0], [b'D', 0, 16], [b'j', 0, 0]];
+    keep("journals", 5, &[&recorded[..], &[[b'J', 1, 1], [b'J', 1, 2], [b'Q', 0x80, 9]]].concat());
+}
+
+#[test]
 fn failures() {
     keep(
         "bad-archives",
@@ -46,7 +57,7 @@ fn handles() {
     keep(
         "wrong",
         1,
-        &[[b'Q', 0, 0], [b'U', 0x81, 2], [b'Q', 0x81, 9], [b'D', 0x81, 7], [b'X', 0, 9], [b'?', 0, 0], [b'?', 0, 7]],
+        &[[b'Q', 0, 0], [b'U', 0x81, 2], [b'Q', 0x81, 9], [b'D', 0x81, 7], [b'X', 0, 11], [b'?', 0, 0], [b'?', 0, 7]],
     );
     keep("freed", 1, &[[b'X', 0, 0], [b'U', 0, 0], [b'X', 0, 0], [b'Q', 0, 0], [b'X', 0, 7], [b'O', 0, 1]]);
 }
@@ -72,7 +83,7 @@ fn watchers() {
 #[test]
 fn what_a_generator_makes() {
     let sequences = std::env::var("NLXTP_SEQUENCES").map_or(150, |number| number.parse().unwrap());
-    let letters = b"OUFRQWMPDEwAZNC!?X";
+    let letters = b"OUFRQWMPDEKJjwAZNC!?X";
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = || {
         // Xorshift.

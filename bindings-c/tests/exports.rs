@@ -82,7 +82,9 @@ fn every_export_is_tried_with_null_and_wrong_handles() {
 fn every_handle_is_freed_by_the_cpp_header() {
     let wrapped = fs::read_to_string(here("include/nlxtp.hpp")).unwrap();
     // Each of these kinds of objects has a class, which calls its functions.
-    for class in ["node", "disk", "status", "upload", "download", "watcher", "change", "error", "cancel", "control"] {
+    for class in
+        ["node", "disk", "status", "upload", "download", "watcher", "change", "error", "cancel", "control", "journal"]
+    {
         assert!(
             wrapped.contains(&format!("class {class} ")) || wrapped.contains(&format!("struct {class} ")),
             "{class}"

@@ -76,12 +76,7 @@ pub fn format(name: Option<&str>, level: Option<i32>, sink: &Sink) -> Result<Out
         Some("tar.zst") => OutputFormat::TarZst { level: 3 },
         Some(other) => return Err(invalid(format!("{other:?} is no format: tar.gz, tar and tar.zst are"))),
     };
-    match (format, level) {
-        (_, None) => Ok(format),
-        (OutputFormat::TarGz { .. }, Some(level @ 0..=9)) => Ok(OutputFormat::TarGz { level: level.unsigned_abs() }),
-        (OutputFormat::TarZst { .. }, Some(level @ 1..=22)) => Ok(OutputFormat::TarZst { level }),
-        (_, Some(level)) => Err(invalid(format!("{level} is no level: 0 to 9 are for tar.gz, 1 to 22 for tar.zst"))),
-    }
+    level.map_or(Ok(format), |level| format.with_level(level))
 }
 
 /// A Python file object.

@@ -49,7 +49,8 @@ impl Qmp {
     }
 
     fn try_execute(&mut self, request: &Value) -> io::Result<Value> {
-        writeln!(self.reader.get_mut(), "{request}")?;
+        // At once: QEMU does not wait for the newline, and may have quit by then.
+        self.reader.get_mut().write_all(format!("{request}\n").as_bytes())?;
         loop {
             // Events come in between.
             let mut message = self.try_next_message()?;

@@ -73,7 +73,7 @@ fn cut_off(rounds: usize, worker: usize, cache: &str, machine: &Machine, next_bo
     // What a run has taken to Done so far, and how often.
     let (mut to_done, mut dones) = (Duration::ZERO, 0);
     for round in 0..rounds {
-        let run = Run::upload(&image, &mut random);
+        let run = Run::upload(&image, machine, &mut random);
         let vm = machine.go_on(&image);
         // Every third time as soon as Done is seen; else at any instant of the run, or after it.
         let cut_at = (round % 3 != 0).then(|| to_done / dones * 3 / 2).map(|most| most.mul_f64(random.fraction()));
@@ -183,7 +183,7 @@ fn play_a_run(machine: &Machine, total: &Mutex<Played>) {
     let (image, before) = (folder.path().join("disk.img"), folder.path().join("before.img"));
     guest_power_cuts_support::create_disk(&image);
     let mut random = Random::new();
-    let run = Run::upload(&image, &mut random);
+    let run = Run::upload(&image, machine, &mut random);
     fs::copy(&image, &before).expect("copied");
 
     let vm = machine.go_on(&image);

@@ -81,8 +81,9 @@ impl Scenario {
         let archive = self.folder.path().join("download.tar");
         let named = archive.to_str().expect("a path of ours");
         let options = [named, "--force", "--timeout", "20s", "--max-bytes", "200MiB"];
-        let finished = self.call(what, "download", &options, &[0, 3, 4, 5, 6]);
-        assert_eq!(archive.exists(), finished.code() == 0, "{what}: {finished:?}");
+        // What is not as the guest has written down is taken home all the same.
+        let finished = self.call(what, "download", &options, &[0, 3, 4, 5, 6, 16]);
+        assert_eq!(archive.exists(), [0, 16].contains(&finished.code()), "{what}: {finished:?}");
         if archive.exists() {
             run(Command::new("tar").arg("-tf").arg(&archive), PATIENCE).success();
             assert!(!holds(&archive, SECRET), "{what}: the download holds what is the host's");

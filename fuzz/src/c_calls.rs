@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::scratch;
 
-use self::callbacks::{Answers, control, reader, writer};
+use self::callbacks::{Answers, control, packing, reader, writer};
 
 /// Most calls of one input: it is to be quick.
 const MOST_STEPS: usize = 32;
@@ -52,6 +52,8 @@ struct Program {
     downloads: Slots<nlxtp_download>,
     changes: Slots<nlxtp_change>,
     cancels: Slots<nlxtp_cancel>,
+    disks: Slots<nlxtp_disk>,
+    journals: Slots<nlxtp_journal>,
     errors: Slots<nlxtp_error>,
     texts: Slots<c_char>,
 }
@@ -80,6 +82,8 @@ impl Program {
             downloads: [null_mut(); SLOTS],
             changes: [null_mut(); SLOTS],
             cancels: [null_mut(); SLOTS],
+            disks: [null_mut(); SLOTS],
+            journals: [null_mut(); SLOTS],
             errors: [null_mut(); SLOTS],
             texts: [null_mut(); SLOTS],
         };
@@ -105,7 +109,8 @@ impl Program {
             5 => self.changes[which].cast(),
             6 => self.cancels[which].cast(),
             7 => self.errors[which].cast(),
-            _ => null_mut(),
+            8 => self.disks[which].cast(),
+            _ => self.journals[which].cast(),
         }
     }
 
@@ -127,6 +132,8 @@ impl Program {
         let refused = nlxtp_error_refusal_count(error) > 0;
         assert_eq!(refused, result == nlxtp_result::NLXTP_ERROR_REFUSED);
         assert_eq!(refused, !nlxtp_error_refusal_reason(error, 0).is_null());
+        let stands = result == nlxtp_result::NLXTP_ERROR_INVOKE_FAILED;
+        assert_eq!(stands, !nlxtp_upload_run_id(nlxtp_error_upload(error)).is_null());
         nlxtp_error_free(std::mem::replace(&mut self.errors[slot], error));
         false
     }
@@ -216,8 +223,14 @@ impl Program {
             }
             b'D' => {
                 let archive = self.path(["out.tar", "out.tar.gz", "absent/out"][usize::from(number % 3)]);
+                let options = nlxtp_download_options {
+                    level: i32::from(number / 16),
+                    attempts: (number & 1).into(),
+                    replace: (number & 8).into(),
+                    ..packing(1)
+                };
                 let made = self.give(slot, |download, error| {
-                    nlxtp_node_download(node, archive.as_ptr(), 2, (number & 8).into(), with_control, download, error)
+                    nlxtp_node_download(node, archive.as_ptr(), &raw const options, with_control, download, error)
                 });
                 self.judge_node(node, slot, made.is_some());
                 self.keep_download(slot, made);
@@ -225,8 +238,15 @@ impl Program {
             b'E' => {
                 let archive = writer(answers);
                 let made = self.give(slot, |download, error| {
-                    let format = i32::from(number % 5);
-                    nlxtp_node_download_writer(node, &raw const archive, format, with_control, download, error)
+                    let options = packing(i32::from(number % 5));
+                    nlxtp_node_download_writer(
+                        node,
+                        &raw const archive,
+                        &raw const options,
+                        with_control,
+                        download,
+                        error,
+                    )
                 });
                 self.judge_node(node, slot, made.is_some());
                 self.keep_download(slot, made);
@@ -235,6 +255,21 @@ impl Program {
             b'A' => self.watch(slot, usize::from(number) % SLOTS),
             b'Z' => self.forget(slot, usize::from(number) % SLOTS),
             b'N' => self.next(slot, wrong, number),
+            b'K' => self.look(slot, number, with_control),
+            b'J' => {
+                let file = self.path(["journal", "good.tar", "absent/journal"][usize::from(number % 3)]);
+                let size = size_of::<nlxtp_journal_options>();
+                let options = nlxtp_journal_options { size, keep_archives: (number & 4).into() };
+                let made = self
+                    .give(slot, |journal, error| nlxtp_journal_open(file.as_ptr(), &raw const options, journal, error));
+                assert_eq!(made.is_some(), number.is_multiple_of(3));
+                nlxtp_journal_free(std::mem::replace(&mut self.journals[slot], made.unwrap_or(null_mut())));
+            }
+            b'j' => {
+                let made = self.give(slot, |failure, error| nlxtp_node_journal_failure(node, failure, error));
+                self.judge_node(node, slot, made.is_some());
+                assert!(made.is_none_or(|failure| failure.is_null()), "there is nothing that cannot be recorded");
+            }
             b'C' => {
                 let made = self.give(slot, |cancel, error| nlxtp_cancel_new(cancel, error));
                 nlxtp_cancel_free(std::mem::replace(&mut self.cancels[slot], made.expect("it needs nothing")));
@@ -261,6 +296,8 @@ impl Program {
         let options = nlxtp_node_options {
             memory: if number & 0x80 == 0 { null() } else { self.texts[slot] },
             max_bytes: 600_000,
+            journal: self.journals[slot],
+            journal_name: c"node".as_ptr(),
             ..answers.node_options()
         };
         let made = self.give(slot, |node, error| nlxtp_node_open(target.as_ptr(), &raw const options, node, error));
@@ -289,6 +326,17 @@ impl Program {
         assert_eq!(nlxtp_status_state(status), nlxtp_state::NLXTP_STATE_NOT_STARTED);
         assert!(!nlxtp_status_done(status) && nlxtp_status_custom(status, null_mut()).is_null());
         nlxtp_status_free(std::mem::replace(&mut self.statuses[slot], status));
+    }
+
+    fn look(&mut self, slot: usize, number: u8, control: *const nlxtp_control) {
+        let target = self.path(["disk", "directory", "good.tar", "absent"][usize::from(number % 4)]);
+        let made = self.give(slot, |disk, error| nlxtp_disk_open(target.as_ptr(), control, disk, error));
+        let Some(disk) = made else {
+            assert!(!number.is_multiple_of(4) || !control.is_null(), "nothing is wrong with the disk");
+            return;
+        };
+        assert_eq!((number % 4, nlxtp_disk_bytes(disk), nlxtp_disk_fat_bits(disk)), (0, DISK_BYTES, 12));
+        nlxtp_disk_free(std::mem::replace(&mut self.disks[slot], disk));
     }
 
     fn new_watcher(&mut self, slot: usize, number: u8) {
@@ -365,13 +413,15 @@ impl Program {
         assert_eq!(!nlxtp_download_json(handle.cast()).is_null(), is_download);
         let is_change = self.changes.contains(&handle.cast()) && !handle.is_null();
         assert_eq!(nlxtp_change_node(handle.cast()) != 0, is_change);
+        let is_disk = self.disks.contains(&handle.cast()) && !handle.is_null();
+        assert_eq!(!nlxtp_disk_json(handle.cast()).is_null(), is_disk);
         nlxtp_watcher_wake(handle.cast());
     }
 
     /// Frees a handle, which is NULL from then on, by its own function or by that of another kind, which
     /// leaves it alone.
     fn free(&mut self, slot: usize, number: u8) {
-        match number % 10 {
+        match number % 12 {
             0 => {
                 nlxtp_watcher_free(self.nodes[slot].cast());
                 nlxtp_node_free(std::mem::replace(&mut self.nodes[slot], null_mut()));
@@ -391,6 +441,8 @@ impl Program {
             6 => nlxtp_cancel_free(std::mem::replace(&mut self.cancels[slot], null_mut())),
             7 => nlxtp_error_free(std::mem::replace(&mut self.errors[slot], null_mut())),
             8 => nlxtp_string_free(std::mem::replace(&mut self.texts[slot], null_mut())),
+            9 => nlxtp_disk_free(std::mem::replace(&mut self.disks[slot], null_mut())),
+            10 => nlxtp_journal_free(std::mem::replace(&mut self.journals[slot], null_mut())),
             _ => nlxtp_error_free(self.cancels[slot].cast()),
         }
     }
@@ -399,7 +451,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         for slot in 0..SLOTS {
-            for kind in 0..10 {
+            for kind in 0..12 {
                 self.free(slot, kind);
             }
         }

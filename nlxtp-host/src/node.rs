@@ -140,8 +140,14 @@ impl Node {
     /// [`Packer::with_threads`](crate::archive::Packer::with_threads).
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
+        self.set_threads(threads);
         self
+    }
+
+    /// Has the next downloads compressed by another number of threads, see
+    /// [`with_threads`](Self::with_threads).
+    pub fn set_threads(&mut self, threads: usize) {
+        self.threads = threads;
     }
 
     /// The same with other patience for a silent monitor.

@@ -4,8 +4,9 @@ mod cli_support;
 
 use cli_support::Place;
 
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 17] = [
     &["disk", "create"],
+    &["disk", "show"],
     &["upload"],
     &["status"],
     &["wait"],

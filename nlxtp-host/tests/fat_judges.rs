@@ -3,6 +3,8 @@
 
 mod fat_support;
 
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +15,8 @@ use nlxtp_host::control::Control;
 use nlxtp_host::fat::{
     DEFAULT_FIRST_LBA, Extent, FatType, FatVolume, FormatOptions, ReadLimits, Target, locate, write_mbr,
 };
-use nlxtp_host::shared_directory::DiskImage;
+use nlxtp_host::shared_directory::{DiskImage, DiskOptions};
+use serde_json::Value;
 use tempfile::tempdir;
 
 /// Length in MiB, type, and bytes in a cluster.
@@ -196,7 +199,7 @@ fn we_read_what_mkfs_and_mcopy_build() {
     let directory = tempdir().unwrap();
     let tree = basic_sample(4096);
     let source = directory.path().join("source");
-    std::fs::create_dir(&source).unwrap();
+    fs::create_dir(&source).unwrap();
     write_host(&tree, &source);
     let variants: [(&str, &[&str]); 7] = [
         ("2M", &["-F", "12"]),
@@ -214,7 +217,7 @@ fn we_read_what_mkfs_and_mcopy_build() {
         run(Command::new("/usr/sbin/mkfs.vfat").args(["-n", "JUDGE"]).args(arguments).arg(&image));
         let mut copy = Command::new("mcopy");
         copy.args(["-s", "-i"]).arg(&image);
-        for entry in std::fs::read_dir(&source).unwrap() {
+        for entry in fs::read_dir(&source).unwrap() {
             copy.arg(entry.unwrap().path());
         }
         run(copy.arg("::/"));
@@ -255,7 +258,7 @@ fn a_bare_disk_is_described() {
         make.args(["-n", "JUDGE", "-i", "1234abcd", "-F", &bits.to_string(), "-s", &sectors_per_cluster.to_string()]);
         run(make.arg(&image));
         let content = directory.path().join("content");
-        std::fs::write(&content, [7; 5000]).unwrap();
+        fs::write(&content, [7; 5000]).unwrap();
         run(Command::new("mcopy").arg("-i").arg(&image).arg(&content).arg("::/content"));
 
         let found = DiskImage::open(&image).unwrap().describe(&Control::none()).unwrap();
@@ -263,11 +266,72 @@ fn a_bare_disk_is_described() {
         let fat = found.file_system.unwrap();
         assert_eq!((fat.fat_bits, fat.cluster_size, fat.serial), (bits, sectors_per_cluster * 512, 0x1234_abcd));
         assert_eq!(fat.label.as_deref(), Some("JUDGE"));
-        // Such as "image: 1 files, 10/40000 clusters".
-        let told = run(Command::new("/usr/sbin/fsck.vfat").arg("-n").arg(&image));
-        let (_, counts) = told.trim().trim_end_matches(" clusters").rsplit_once(' ').unwrap();
-        let (used, all) = counts.split_once('/').unwrap();
-        let bytes = |clusters: &str| clusters.parse::<u64>().unwrap() * u64::from(fat.cluster_size);
+        let (used, all) = counted_clusters(&image);
+        let bytes = |clusters| clusters * u64::from(fat.cluster_size);
         assert_eq!((fat.capacity, fat.capacity - fat.free), (bytes(all), bytes(used)));
+    }
+}
+
+/// Clusters in use, and all of them, as fsck.vfat counts: "image: 1 files, 10/40000 clusters".
+fn counted_clusters(volume: &Path) -> (u64, u64) {
+    let told = run(Command::new("/usr/sbin/fsck.vfat").arg("-n").arg(volume));
+    let (_, counts) = told.trim().trim_end_matches(" clusters").rsplit_once(' ').unwrap();
+    let (used, all) = counts.split_once('/').unwrap();
+    (used.parse().unwrap(), all.parse().unwrap())
+}
+
+/// Of disks that we make, and of one that sfdisk and mkfs.vfat make.
+#[test]
+#[ignore = "needs mtools, dosfstools, sfdisk and blkid; `make test` runs it"]
+fn what_is_shown_of_a_disk_is_what_others_see() {
+    let directory = tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for (name, size) in [("fat12", 3 * MIB), ("fat16", 62 * MIB), ("fat32", 1200 * MIB)] {
+        DiskImage::create(path(name), &DiskOptions { size, ..DiskOptions::default() }).unwrap();
+    }
+    drop(new_file(&path("other"), 40 * MIB));
+    let table = path("table");
+    fs::write(&table, "label: dos\nstart=6144, size=65536, type=e\nstart=71680, type=83\n").unwrap();
+    run(Command::new("sfdisk").arg("--quiet").arg(path("other")).stdin(File::open(table).unwrap()));
+    let mut make = Command::new("/usr/sbin/mkfs.vfat");
+    run(make.args(["-n", "OTHER", "-s", "8", "--offset", "6144"]).arg(path("other")).arg("32768"));
+    fs::write(path("content"), [7; 100_000]).unwrap();
+
+    for (name, offset) in [("fat12", MIB), ("fat16", MIB), ("fat32", MIB), ("other", 3 * MIB)] {
+        let image = path(name);
+        let place = format!("{}@@{offset}", image.display());
+        run(Command::new("mcopy").arg("-i").arg(&place).arg(path("content")).arg("::/content"));
+        let mut show = Command::new(env!("CARGO_BIN_EXE_nlxtp"));
+        let shown: Value = serde_json::from_str(&run(show.args(["disk", "show", "--json"]).arg(&image))).unwrap();
+        let fat = &shown["file_system"];
+        let number = |value: &Value| value.as_u64().unwrap();
+
+        let told: Value = serde_json::from_str(&run(Command::new("sfdisk").arg("--json").arg(&image))).unwrap();
+        let (told, shown_partition) = (&told["partitiontable"], &shown["partition"]);
+        let (sector, partition) = (number(&told["sectorsize"]), &told["partitions"][0]);
+        assert_eq!(number(&shown_partition["offset"]), number(&partition["start"]) * sector, "{name}");
+        assert_eq!(number(&shown_partition["size"]), number(&partition["size"]) * sector, "{name}");
+        assert_eq!(number(&shown["size"]), fs::metadata(&image).unwrap().len());
+
+        let mut blkid = Command::new("blkid");
+        let told = run(blkid.args(["-p", "-o", "export", "-O", &offset.to_string()]).arg(&image));
+        let told: BTreeMap<_, _> = told.lines().filter_map(|line| line.split_once('=')).collect();
+        assert_eq!(told["VERSION"], format!("FAT{}", fat["fat_bits"]), "{name}");
+        assert_eq!(told["LABEL_FATBOOT"], fat["label"].as_str().unwrap(), "{name}");
+        assert_eq!(told["LABEL"], fat["label"].as_str().unwrap(), "{name}");
+        let serial = number(&fat["serial"]);
+        assert_eq!(told["UUID"], format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff), "{name}");
+
+        let volume = path("volume");
+        let mut cut = Command::new("dd");
+        cut.arg(format!("if={}", image.display())).arg(format!("of={}", volume.display()));
+        cut.args(["bs=1M", "conv=sparse", "status=none", "iflag=skip_bytes,count_bytes"]);
+        run(cut.arg(format!("skip={offset}")).arg(format!("count={}", shown_partition["size"])));
+        let (used, all) = counted_clusters(&volume);
+        let clusters = |bytes: u64| bytes / number(&fat["cluster_size"]);
+        let (capacity, free) = (number(&fat["capacity"]), number(&fat["free"]));
+        assert_eq!((clusters(capacity), clusters(capacity - free)), (all, used), "{name}");
+        assert!(capacity - free >= 100_000, "{name}");
+        fs::remove_file(volume).unwrap();
     }
 }

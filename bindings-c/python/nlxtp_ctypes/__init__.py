@@ -35,6 +35,7 @@ from .errors import (
     TooSmall,
     Unfinished,
 )
+from .journal import Journal
 from .library import load
 from .node import Node, create_disk, version
 from .reports import Download, Status, Upload
@@ -55,6 +56,7 @@ __all__ = [
     "InternalError",
     "InvalidInput",
     "InvokeFailed",
+    "Journal",
     "NoSpace",
     "Node",
     "NotATarget",

@@ -59,6 +59,27 @@ class NodeOptions(Growable):
         ("grace_ms", c_uint64),
         ("tomato_patience_ms", c_uint64),
         ("memory", c_char_p),
+        ("journal", c_void_p),
+        ("journal_name", c_char_p),
+    ]
+
+
+class JournalOptions(Growable):
+    """``nlxtp_journal_options``"""
+
+    _fields_ = [("size", c_size_t), ("keep_archives", c_int)]
+
+
+class DownloadOptions(Growable):
+    """``nlxtp_download_options``"""
+
+    _fields_ = [
+        ("size", c_size_t),
+        ("format", c_int32),
+        ("level", c_int32),
+        ("threads", c_uint32),
+        ("attempts", c_uint32),
+        ("replace", c_int),
     ]
 
 
@@ -105,9 +126,12 @@ _SIGNATURES = {
     "nlxtp_error_refusal_reason": (c_char_p, [c_void_p, c_size_t]),
     "nlxtp_error_upload": (c_void_p, [c_void_p]),
     "nlxtp_error_free": (None, [c_void_p]),
+    "nlxtp_journal_open": (_RESULT, [c_char_p, POINTER(JournalOptions), _OUT, _OUT]),
+    "nlxtp_journal_free": (None, [c_void_p]),
     "nlxtp_node_open": (_RESULT, [c_char_p, POINTER(NodeOptions), _OUT, _OUT]),
     "nlxtp_node_open_fd": (_RESULT, [c_int, POINTER(NodeOptions), _OUT, _OUT]),
     "nlxtp_node_free": (None, [c_void_p]),
+    "nlxtp_node_journal_failure": (_RESULT, [c_void_p, _OUT, _OUT]),
     "nlxtp_node_memory": (_RESULT, [c_void_p, _OUT, _OUT]),
     "nlxtp_node_upload": (_RESULT, [c_void_p, c_char_p, POINTER(Control), _OUT, _OUT]),
     "nlxtp_node_status": (_RESULT, [c_void_p, _OUT, _OUT]),
@@ -116,7 +140,7 @@ _SIGNATURES = {
         _RESULT,
         [c_void_p, c_void_p, c_int32, c_uint64, c_void_p, c_size_t, POINTER(c_size_t), _OUT],
     ),
-    "nlxtp_node_download": (_RESULT, [c_void_p, c_char_p, c_int32, c_int, POINTER(Control), _OUT, _OUT]),
+    "nlxtp_node_download": (_RESULT, [c_void_p, c_char_p, POINTER(DownloadOptions), POINTER(Control), _OUT, _OUT]),
     "nlxtp_upload_run_id": (c_char_p, [c_void_p]),
     "nlxtp_upload_entries": (c_uint64, [c_void_p]),
     "nlxtp_upload_bytes": (c_uint64, [c_void_p]),
@@ -136,6 +160,7 @@ _SIGNATURES = {
     "nlxtp_download_archive_bytes": (c_uint64, [c_void_p]),
     "nlxtp_download_changed": (c_uint64, [c_void_p]),
     "nlxtp_download_left_out": (c_uint64, [c_void_p]),
+    "nlxtp_download_attempts": (c_uint32, [c_void_p]),
     "nlxtp_download_settled": (c_bool, [c_void_p]),
     "nlxtp_download_verification": (c_int32, [c_void_p]),
     "nlxtp_download_json": (c_char_p, [c_void_p]),

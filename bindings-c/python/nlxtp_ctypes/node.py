@@ -5,8 +5,9 @@ import threading
 from ctypes import byref, c_size_t, c_void_p
 
 from . import errors, reports, texts
-from .calls import FAILED, Call, check
-from .library import ChangeFunction, DiskOptions, InvokeFunction, NodeOptions, PowerFunction, load
+from .calls import FAILED, Call, check, told
+from .journal import handle_of
+from .library import ChangeFunction, DiskOptions, DownloadOptions, InvokeFunction, NodeOptions, PowerFunction, load
 
 _POWER = {"unknown": 0, "on": 1, "off": 2}
 _FORMATS = {None: 0, "tar.gz": 1, "tar": 2, "tar.zst": 3}
@@ -24,11 +25,11 @@ def _word(words, word, what):
         raise errors.InvalidInput("the %s is %r; it must be one of %s" % (what, word, usable))
 
 
-def _count(number, what):
+def _count(number, what, end=2**64):
     """0 stands for "as usual" in the library, so it cannot be asked for."""
     if number is None:
         return 0
-    if not isinstance(number, texts.integer_types) or not 0 < number < 2**64:
+    if not isinstance(number, texts.integer_types) or not 0 < number < end:
         raise errors.InvalidInput("%s is %r; it must be a number above 0, or None for the usual" % (what, number))
     return number
 
@@ -84,13 +85,15 @@ class Node(object):
     ``max_entries``, ``max_bytes``: limits for archives and shared directories.
     ``grace``, ``tomato_patience``: seconds that a monitor may be silent.
     ``memory``: what :meth:`memory` gave before, in this process or another.
+    ``journal``: a :class:`Journal` in which what is done is recorded, and ``name``, the node's name there: the
+    same in every process, and no other node's.
 
     One thread at a time may use a node. What the two functions raise is raised by the call that has
     called them; an upload whose monitor could not be started stands nevertheless. A node is freed by :meth:`close`, at the end of ``with``, or with the last reference.
     """
 
     def __init__(self, target, power="unknown", invoke_monitor=None, follow_links=False, max_entries=None,
-                 max_bytes=None, grace=None, tomato_patience=None, memory=None):
+                 max_bytes=None, grace=None, tomato_patience=None, memory=None, journal=None, name=None):
         self._library = library = load()
         self._handle = None
         self._in_use = threading.Lock()
@@ -107,6 +110,8 @@ class Node(object):
             grace_ms=_milliseconds(grace, "grace"),
             tomato_patience_ms=_milliseconds(tomato_patience, "tomato_patience"),
             memory=None if memory is None else texts.text_to_bytes(memory, "memory"),
+            journal=handle_of(journal),
+            journal_name=None if name is None else texts.text_to_bytes(name, "name"),
         )
         handle, error = c_void_p(), c_void_p()
         descriptor = _descriptor(target)
@@ -173,21 +178,30 @@ class Node(object):
 
         return self._run(call, upload, library.nlxtp_upload_free, reports.upload)
 
-    def download(self, archive, format=None, replace=False, timeout=None, progress=None, cancel=None):
+    def download(self, archive, format=None, replace=False, timeout=None, progress=None, cancel=None, level=None,
+                 threads=None, retries=0):
         """Packs the whole shared directory into an archive at a path, which is there only when it is
         complete. Returns a :class:`Download`.
 
         ``format``: ``"tar.gz"``, ``"tar"``, ``"tar.zst"``, or ``None``: what the path ends with, else
-        tar.gz. An existing file is only replaced if ``replace`` is true.
+        tar.gz. An existing file is only replaced if ``replace`` is true. ``level``: how hard to compress, 1 to 9
+        for tar.gz, to 22 for tar.zst. ``threads``: how many compress. ``retries``: how often to pack again, at
+        most, until nothing changed meanwhile.
         """
         library, archive = self._library, texts.path_to_bytes(archive, "archive")
-        format_number = _word(_FORMATS, format, "format")
+        if not isinstance(retries, texts.integer_types) or not 0 <= retries < 2**32 - 1:
+            raise errors.InvalidInput("retries is %r; it must be a number from 0 on" % (retries,))
+        options = DownloadOptions(
+            format=_word(_FORMATS, format, "format"),
+            level=_count(level, "level", 2**31),
+            threads=_count(threads, "threads", 2**32),
+            attempts=retries + 1,
+            replace=bool(replace),
+        )
         call = Call(timeout, progress, cancel)
 
         def download(handle, report, error):
-            return library.nlxtp_node_download(
-                handle, archive, format_number, bool(replace), byref(call.control), report, error
-            )
+            return library.nlxtp_node_download(handle, archive, byref(options), byref(call.control), report, error)
 
         return self._run(call, download, library.nlxtp_download_free, reports.download)
 
@@ -266,6 +280,19 @@ class Node(object):
             return None if not text else texts.native(ctypes.string_at(text))
 
         return self._run(_NoCall(), memory, library.nlxtp_string_free, read)
+
+    def journal_failure(self):
+        """Why something that was done since this was asked last is not in the journal: an :class:`Error`, or
+        ``None``. What was done stands."""
+        library = self._library
+
+        def ask(handle, failure, error):
+            return library.nlxtp_node_journal_failure(handle, failure, error)
+
+        def read(library, failure):
+            return told(library.nlxtp_error_code(failure), failure) if failure else None
+
+        return self._run(_NoCall(), ask, library.nlxtp_error_free, read)
 
     def _short_call(self):
         """Only callbacks make a short call one that a signal must be able to end."""

@@ -78,12 +78,14 @@ class Upload(_Report):
 
 class Download(_Report):
     """What a download took home. ``changed``: files that changed while they were read; ``left_out``:
-    entries that the archive lacks; the JSON form names both. ``settled``: whether nothing is known to have
-    changed or vanished meanwhile. ``verification``: what came of comparing it with the guest's digests,
-    ``"no-digests"``, ``"verified"``, ``"differs"`` or ``"unusable"``; the JSON form has the particulars."""
+    entries that the archive lacks; the JSON form names both. ``attempts``: how often it was packed.
+    ``settled``: whether nothing is known to have changed or vanished in the last of them. ``verification``: what
+    came of comparing it with the guest's digests, ``"no-digests"``, ``"verified"``, ``"differs"`` or
+    ``"unusable"``; the JSON form has the particulars."""
 
     _fields = (
-        "files", "directories", "symlinks", "bytes", "archive_bytes", "changed", "left_out", "settled", "verification",
+        "files", "directories", "symlinks", "bytes", "archive_bytes", "changed", "left_out", "attempts", "settled",
+        "verification",
     )  # fmt: skip
 
 
@@ -159,6 +161,7 @@ def download(library, handle):
         archive_bytes=int(library.nlxtp_download_archive_bytes(handle)),
         changed=int(library.nlxtp_download_changed(handle)),
         left_out=int(library.nlxtp_download_left_out(handle)),
+        attempts=int(library.nlxtp_download_attempts(handle)),
         settled=library.nlxtp_download_settled(handle),
         verification=_VERIFICATIONS.get(library.nlxtp_download_verification(handle), "other"),
     )

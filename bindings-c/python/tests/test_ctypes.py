@@ -4,6 +4,7 @@
 import ctypes
 import errno
 import hashlib
+import json
 import os
 import pickle
 import re
@@ -91,6 +92,43 @@ class Cycle(TestCase):
         self.assertEqual(verification(), "differs")
         write(digests, "?")
         self.assertEqual(verification(), "unusable")
+
+    def test_packing(self):
+        node = nlxtp.Node(self.make_folder("shared"))
+        node.upload(self.archive(text=b"".join(b"%d\n" % number for number in range(50000))))
+        sizes = [
+            node.download(self.path("%d.tar.zst" % level), level=level, threads=2, retries=3).archive_bytes
+            for level in (1, 19)
+        ]
+        self.assertTrue(sizes[0] > sizes[1], sizes)
+        self.assertEqual(node.download(self.path("settled.tar"), retries=3).attempts, 1)
+
+    def test_a_journal(self):
+        path = self.path("experiment.jsonl")
+        journal = nlxtp.Journal(path, keep_archives=True)
+        shared = self.make_folder("shared")
+        self.failure(nlxtp.InvalidInput, nlxtp.Node, shared, journal=journal)
+        self.failure(nlxtp.InvalidInput, nlxtp.Node, self.folder, journal=journal, name="client")
+        node = nlxtp.Node(shared, journal=journal, name=u"cli\u00e9nt")
+        del journal
+        run = node.upload(self.archive("first.tar", auto_exec__sh=SCRIPT)).run_id
+        node.download(self.path("results.tar"))
+        self.assertIsNone(node.journal_failure())
+        with open(path, "rb") as lines:
+            records = [json.loads(line.decode("utf-8")) for line in lines]
+        self.assertEqual([record["event"] for record in records], ["upload", "download"])
+        self.assertEqual([record["archive"]["name"] for record in records], ["first.tar", "results.tar"])
+        self.assertEqual(set((record["node"], record["run"]) for record in records), set([(u"cli\u00e9nt", run)]))
+        self.assertEqual(len(os.listdir(os.path.join(path + ".d", "sha256"))), 1)
+        # What is seen, and cannot be written down.
+        os.rename(path, path + ".aside")
+        os.mkdir(path)
+        os.mkdir(os.path.join(shared, "exec_status"))
+        write(os.path.join(shared, "exec_status", "done"), "")
+        self.assertTrue(node.status().done)
+        failure = node.journal_failure()
+        self.assertTrue(isinstance(failure, nlxtp.Error) and path in str(failure), failure)
+        self.assertIsNone(node.journal_failure())
 
     def test_an_existing_archive_is_replaced_only_if_asked(self):
         node = nlxtp.Node(self.make_folder("shared"))
@@ -185,6 +223,13 @@ class Errors(TestCase):
         self.failure(nlxtp.InvalidInput, node.read_output, "both")
         self.failure(nlxtp.InvalidInput, node.read_output, "stdout", -1)
         self.failure(nlxtp.InvalidInput, node.download, self.path("x"), format="rar")
+        for wrong in (dict(level=10), dict(level=0), dict(level=2**31), dict(format="tar", level=1), dict(retries=-1),
+                      dict(retries=2**32 - 1), dict(retries=None), dict(threads=0), dict(threads=2**32)):
+            self.failure(nlxtp.InvalidInput, node.download, self.path("x"), **wrong)
+        self.failure(nlxtp.InvalidInput, nlxtp.Journal, "")
+        self.failure(nlxtp.NotFound, nlxtp.Journal, self.path("nowhere", "journal"))
+        for wrong in ("a path", 7):
+            self.failure(TypeError, nlxtp.Node, shared, journal=wrong, name="n")
         self.failure(nlxtp.InvalidInput, nlxtp.create_disk, self.path("disk"), label="far too long a label")
         self.assertEqual(sorted(os.listdir(self.folder)), ["shared"])
 
@@ -401,6 +446,8 @@ class Loading(TestCase):
         names = {
             "nlxtp_disk_options": library.DiskOptions,
             "nlxtp_node_options": library.NodeOptions,
+            "nlxtp_download_options": library.DownloadOptions,
+            "nlxtp_journal_options": library.JournalOptions,
             "nlxtp_watcher_options": library.WatcherOptions,
             "nlxtp_control": library.Control,
             "nlxtp_progress": library.Progress,

@@ -26,10 +26,13 @@ static void null_is_refused_where_there_must_be_something(nlxtp_node *node, cons
     nlxtp_download *download = UNTOUCHED;
     nlxtp_watcher *watcher = UNTOUCHED, *made = NULL;
     nlxtp_change *change = UNTOUCHED;
+    nlxtp_error *failure = UNTOUCHED;
     char *memory = UNTOUCHED;
     char bytes[4] = "abc";
     size_t length = 7;
     uint64_t id = 7;
+    const nlxtp_download_options no_format = {.size = sizeof(no_format), .format = 77};
+    const nlxtp_download_options twice = {.size = sizeof(twice), .attempts = 2};
 
     OK(nlxtp_watcher_new(NULL, &made, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_new(NULL, NULL, &error));
@@ -49,6 +52,13 @@ static void null_is_refused_where_there_must_be_something(nlxtp_node *node, cons
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_cancel_new(NULL, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_create(NULL, NULL, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_create("", NULL, &error));
+    nlxtp_journal *journal = UNTOUCHED;
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_journal_open(NULL, NULL, &journal, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_journal_open("", NULL, &journal, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_journal_open("unused", NULL, NULL, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_journal_failure(NULL, &failure, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_journal_failure(node, NULL, &error));
+    CHECK(journal == UNTOUCHED && failure == UNTOUCHED);
     nlxtp_disk *disk = UNTOUCHED;
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_open(NULL, NULL, &disk, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_disk_open("", NULL, &disk, &error));
@@ -78,12 +88,13 @@ static void null_is_refused_where_there_must_be_something(nlxtp_node *node, cons
           nlxtp_node_read_output(node, NULL, NLXTP_OUTPUT_STDOUT, 0, bytes, 4, &length, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT,
           nlxtp_node_read_output(node, NULL, 9, 0, bytes, 4, &length, &error));
-    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_download(node, NULL, 0, 0, NULL, &download, &error));
-    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_download(NULL, "x", 0, 0, NULL, &download, &error));
-    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_download(node, "x", 77, 0, NULL, &download, &error));
-    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_download_fd(node, -5, 0, NULL, &download, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_download(node, NULL, NULL, NULL, &download, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_download(NULL, "x", NULL, NULL, &download, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_download(node, "x", &no_format, NULL, &download, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_download_fd(node, 1, &twice, NULL, &download, &error));
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_download_fd(node, -5, NULL, NULL, &download, &error));
     FAILS(NLXTP_ERROR_INVALID_INPUT,
-          nlxtp_node_download_writer(node, NULL, 0, NULL, &download, &error));
+          nlxtp_node_download_writer(node, NULL, NULL, NULL, &download, &error));
 
     CHECK(other == UNTOUCHED && status == UNTOUCHED && upload == UNTOUCHED);
     CHECK(download == UNTOUCHED && memory == UNTOUCHED && length == 7);
@@ -122,6 +133,7 @@ static void what_reads_a_report_answers_null(const void *handle) {
     CHECK(nlxtp_upload_json(handle) == NULL && nlxtp_download_json(handle) == NULL);
     CHECK(nlxtp_download_files(handle) == 0 && nlxtp_download_directories(handle) == 0);
     CHECK(nlxtp_download_symlinks(handle) == 0 && !nlxtp_download_settled(handle));
+    CHECK(nlxtp_download_attempts(handle) == 0);
     CHECK(nlxtp_download_changed_path(handle, 0) == NULL);
     CHECK(nlxtp_download_changed_problem(handle, 0) == NULL);
     CHECK(nlxtp_download_left_out_path(handle, 0) == NULL);
@@ -155,6 +167,7 @@ static void freeing_null_is_harmless(void) {
     nlxtp_watcher_free(NULL);
     nlxtp_change_free(NULL);
     nlxtp_disk_free(NULL);
+    nlxtp_journal_free(NULL);
     nlxtp_string_free(NULL);
 }
 
@@ -165,21 +178,23 @@ static void node_functions_refuse(void *wrong) {
     nlxtp_download *download = UNTOUCHED;
     nlxtp_reader reader = {sizeof(reader), NULL, NULL, NULL};
     nlxtp_writer writer = {sizeof(writer), NULL, NULL};
+    nlxtp_error *failure = UNTOUCHED;
     char *memory = UNTOUCHED, bytes[4] = "abc";
     size_t length = 7;
     const nlxtp_result refused = NLXTP_ERROR_INVALID_INPUT;
     FAILS(refused, nlxtp_node_memory(wrong, &memory, &error));
+    FAILS(refused, nlxtp_node_journal_failure(wrong, &failure, &error));
     FAILS(refused, nlxtp_node_upload(wrong, "x", NULL, &upload, &error));
     FAILS(refused, nlxtp_node_upload_fd(wrong, 0, NULL, &upload, &error));
     FAILS(refused, nlxtp_node_upload_reader(wrong, &reader, NULL, &upload, &error));
     FAILS(refused, nlxtp_node_status(wrong, &status, &error));
     FAILS(refused, nlxtp_node_wait(wrong, NULL, NULL, NULL, &status, &error));
     FAILS(refused, nlxtp_node_read_output(wrong, wrong, NLXTP_OUTPUT_STDOUT, 0, bytes, 4, &length, &error));
-    FAILS(refused, nlxtp_node_download(wrong, "x", 0, 0, NULL, &download, &error));
-    FAILS(refused, nlxtp_node_download_fd(wrong, 1, 0, NULL, &download, &error));
-    FAILS(refused, nlxtp_node_download_writer(wrong, &writer, 0, NULL, &download, &error));
+    FAILS(refused, nlxtp_node_download(wrong, "x", NULL, NULL, &download, &error));
+    FAILS(refused, nlxtp_node_download_fd(wrong, 1, NULL, NULL, &download, &error));
+    FAILS(refused, nlxtp_node_download_writer(wrong, &writer, NULL, NULL, &download, &error));
     CHECK(status == UNTOUCHED && upload == UNTOUCHED && download == UNTOUCHED);
-    CHECK(memory == UNTOUCHED && length == 7);
+    CHECK(memory == UNTOUCHED && failure == UNTOUCHED && length == 7);
 }
 
 static void watcher_functions_refuse(void *wrong) {
@@ -205,6 +220,7 @@ static void nothing_else_frees(void *handle, int kind) {
     if (kind != 6) nlxtp_change_free(handle);
     if (kind != 7) nlxtp_error_free(handle);
     if (kind != 8) nlxtp_disk_free(handle);
+    if (kind != 9) nlxtp_journal_free(handle);
 }
 
 /* One handle of every kind meets every function of the others. */
@@ -218,10 +234,13 @@ static void handles_of_another_kind_are_refused(const char *archive, const char 
     nlxtp_change *change = NULL;
     nlxtp_error *failure = NULL;
     nlxtp_disk *disk = NULL;
+    nlxtp_journal *journal = NULL;
     char noise[64];
-    char results[400], image[400];
+    char results[400], image[400], lines[400];
     CHECK(snprintf(results, sizeof(results), "%s-results.tar", archive) > 0);
     CHECK(snprintf(image, sizeof(image), "%s-disk.img", archive) > 0);
+    CHECK(snprintf(lines, sizeof(lines), "%s-journal.jsonl", archive) > 0);
+    OK(nlxtp_journal_open(lines, NULL, &journal, &error));
     OK(nlxtp_disk_create(image, NULL, &error));
     OK(nlxtp_disk_open(image, NULL, &disk, &error));
     memset(noise, 0x6e, sizeof(noise));
@@ -230,13 +249,13 @@ static void handles_of_another_kind_are_refused(const char *archive, const char 
     OK(nlxtp_cancel_new(&cancel, &error));
     OK(nlxtp_node_upload(node, archive, NULL, &upload, &error));
     OK(nlxtp_node_status(node, &status, &error));
-    OK(nlxtp_node_download(node, results, 0, 1, NULL, &download, &error));
+    OK(nlxtp_node_download(node, results, &REPLACING, NULL, &download, &error));
     OK(nlxtp_watcher_new(NULL, &watcher, &error));
     OK(nlxtp_watcher_add(watcher, watched, noise, NULL, &error));
     OK(nlxtp_watcher_next(watcher, NULL, &change, &error));
     CHECK(change != NULL && nlxtp_node_open(NULL, NULL, NULL, &failure) != NLXTP_OK);
 
-    void *const handles[] = {node, cancel, status, upload, download, watcher, change, failure, disk};
+    void *const handles[] = {node, cancel, status, upload, download, watcher, change, failure, disk, journal};
     const int kinds = sizeof(handles) / sizeof(*handles);
     for (int kind = 0; kind < kinds; kind++) {
         /* The others' functions take nothing from it, and leave it as it is. */
@@ -254,6 +273,15 @@ static void handles_of_another_kind_are_refused(const char *archive, const char 
         if (kind != 1) {
             FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_wait(node, &control, NULL, NULL, &other, &error));
         }
+        nlxtp_node *recorded = UNTOUCHED;
+        nlxtp_node_options options = {0};
+        options.size = sizeof(options);
+        options.journal = handles[kind];
+        options.journal_name = "name";
+        if (kind != 9) {
+            FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_open(scratch, &options, &recorded, &error));
+        }
+        CHECK(recorded == UNTOUCHED);
         uint64_t id = 7;
         size_t length = 7;
         char bytes[4] = "abc";
@@ -287,6 +315,7 @@ static void handles_of_another_kind_are_refused(const char *archive, const char 
     CHECK(nlxtp_error_code(failure) == NLXTP_ERROR_INVALID_INPUT && nlxtp_watcher_count(watcher) == 1);
     CHECK(nlxtp_disk_bytes(disk) == 62 << 20);
     nlxtp_disk_free(disk);
+    nlxtp_journal_free(journal);
     nlxtp_status_free(status);
     OK(nlxtp_node_status(node, &status, &error));
     OK(nlxtp_node_upload(node, archive, NULL, NULL, &error));
@@ -331,6 +360,13 @@ static void structures_of_other_sizes(const char *target, nlxtp_node *node) {
     } newer_watching = {watching, 1};
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_watcher_new(&newer_watching.known, &watcher, &error));
     CHECK(watcher == UNTOUCHED);
+    nlxtp_journal *journal = UNTOUCHED;
+    nlxtp_journal_options keeping = {0};
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_journal_open("unused", &keeping, &journal, &error));
+    nlxtp_download *download = UNTOUCHED;
+    nlxtp_download_options packing = {0};
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_download(node, "unused", &packing, NULL, &download, &error));
+    CHECK(journal == UNTOUCHED && download == UNTOUCHED);
     /* A newer caller may know more, if it leaves that alone. */
     struct {
         nlxtp_control known;

@@ -125,7 +125,7 @@ static void results_come_home(const nlxtp_node *node, const char *folder) {
     pieces.at_once = 11;
     nlxtp_writer writer = memory_writer(&pieces);
     nlxtp_download *download = NULL;
-    OK(nlxtp_node_download_writer(node, &writer, NLXTP_FORMAT_TAR, NULL, &download, &error));
+    OK(nlxtp_node_download_writer(node, &writer, &AS_TAR, NULL, &download, &error));
     CHECK(pieces.length == content.length && memcmp(pieces.bytes, content.bytes, content.length) == 0);
     CHECK(nlxtp_download_archive_bytes(download) == content.length);
     CHECK(nlxtp_download_files(download) >= 7 && nlxtp_download_directories(download) >= 1);
@@ -144,7 +144,9 @@ static void results_come_home(const nlxtp_node *node, const char *folder) {
     };
     for (size_t i = 0; i < sizeof(formats) / sizeof(*formats); i++) {
         char *path = within(folder, formats[i].name);
-        OK(nlxtp_node_download(node, path, formats[i].format, 1, NULL, NULL, &error));
+        nlxtp_download_options options = REPLACING;
+        options.format = formats[i].format;
+        OK(nlxtp_node_download(node, path, &options, NULL, NULL, &error));
         struct memory archive = memory_of_file(path);
         CHECK(memcmp(archive.bytes, formats[i].magic, strlen(formats[i].magic)) == 0);
         free(archive.bytes);

@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A download that is not compressed; and one that may replace another. */
+static const nlxtp_download_options AS_TAR = {sizeof(AS_TAR), NLXTP_FORMAT_TAR, 0, 0, 0, 0};
+static const nlxtp_download_options REPLACING = {sizeof(REPLACING), 0, 0, 0, 0, 1};
+
 /* Ends the program, saying where, unless the condition holds. */
 #define CHECK(condition)                                                                   \
     do {                                                                                   \
@@ -53,7 +57,7 @@ static inline char *slurp(const char *path, size_t *length) {
     CHECK(fseek(file, 0, SEEK_END) == 0);
     long size = ftell(file);
     CHECK(size >= 0 && fseek(file, 0, SEEK_SET) == 0);
-    char *bytes = malloc((size_t)size + 1);
+    char *bytes = (char *)malloc((size_t)size + 1);
     CHECK(bytes != NULL && fread(bytes, 1, (size_t)size, file) == (size_t)size);
     CHECK(fclose(file) == 0);
     bytes[size] = '\0';

@@ -205,15 +205,15 @@ static void downloads(nlxtp_node *node, struct testbed *testbed, const char *pla
     char *archive = beside(place, "out.tar");
     char *same = beside(place, "same.tar");
     nlxtp_download *download = NULL;
-    OK(nlxtp_node_download(node, archive, NLXTP_FORMAT_BY_NAME, 0, NULL, &download, &error));
+    OK(nlxtp_node_download(node, archive, NULL, NULL, &download, &error));
     CHECK(nlxtp_download_files(download) >= 3 && nlxtp_download_directories(download) == 1);
     CHECK(nlxtp_download_bytes(download) > 0 && nlxtp_download_changed(download) == 0);
     CHECK(nlxtp_download_archive_bytes(download) > nlxtp_download_bytes(download));
     CHECK(nlxtp_download_left_out(download) == 0);
     CHECK(strstr(nlxtp_download_json(download), "\"left_out\"") != NULL);
     nlxtp_download_free(download);
-    FAILS(NLXTP_ERROR_EXISTS, nlxtp_node_download(node, archive, 0, 0, NULL, NULL, &error));
-    OK(nlxtp_node_download(node, archive, NLXTP_FORMAT_TAR, 1, NULL, NULL, &error));
+    FAILS(NLXTP_ERROR_EXISTS, nlxtp_node_download(node, archive, NULL, NULL, NULL, &error));
+    OK(nlxtp_node_download(node, archive, &REPLACING, NULL, NULL, &error));
 
     nlxtp_writer writer = {0};
     writer.size = sizeof(writer);
@@ -221,7 +221,7 @@ static void downloads(nlxtp_node *node, struct testbed *testbed, const char *pla
     writer.user_data = testbed;
     testbed->file = fopen(same, "wb");
     CHECK(testbed->file != NULL);
-    OK(nlxtp_node_download_writer(node, &writer, NLXTP_FORMAT_TAR, NULL, NULL, &error));
+    OK(nlxtp_node_download_writer(node, &writer, &AS_TAR, NULL, NULL, &error));
     CHECK(fclose(testbed->file) == 0);
     size_t length, other_length;
     char *bytes = slurp(archive, &length);
@@ -230,7 +230,7 @@ static void downloads(nlxtp_node *node, struct testbed *testbed, const char *pla
     free(other_bytes);
     int file = open(same, O_WRONLY | O_TRUNC);
     CHECK(file >= 0);
-    OK(nlxtp_node_download_fd(node, file, NLXTP_FORMAT_TAR, NULL, NULL, &error));
+    OK(nlxtp_node_download_fd(node, file, &AS_TAR, NULL, NULL, &error));
     CHECK(close(file) == 0);
     other_bytes = slurp(same, &other_length);
     CHECK(length == other_length && memcmp(bytes, other_bytes, length) == 0);
@@ -238,13 +238,13 @@ static void downloads(nlxtp_node *node, struct testbed *testbed, const char *pla
     free(bytes);
     writer.write = disk_full;
     FAILS(NLXTP_ERROR_NO_SPACE,
-          nlxtp_node_download_writer(node, &writer, NLXTP_FORMAT_TAR, NULL, NULL, &error));
+          nlxtp_node_download_writer(node, &writer, &AS_TAR, NULL, NULL, &error));
     /* No half archive stays under its name. */
     nlxtp_control control = {0};
     control.size = sizeof(control);
     control.has_timeout = 1;
     char *late = beside(place, "late.tar");
-    FAILS(NLXTP_ERROR_TIMED_OUT, nlxtp_node_download(node, late, 0, 0, &control, NULL, &error));
+    FAILS(NLXTP_ERROR_TIMED_OUT, nlxtp_node_download(node, late, NULL, &control, NULL, &error));
     CHECK(access(late, F_OK) != 0);
     free(late);
     free(archive);

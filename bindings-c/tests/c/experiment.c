@@ -133,7 +133,7 @@ int main(int count, char **arguments) {
     CHECK(strcmp(nlxtp_status_run_id(status), nlxtp_upload_run_id(upload)) == 0);
     read_output(node, status);
     /* Done means that all is on the disk: the guest need not be asked or stopped. */
-    OK(nlxtp_node_download(node, arguments[3], NLXTP_FORMAT_BY_NAME, 0, NULL, &download, &error));
+    OK(nlxtp_node_download(node, arguments[3], NULL, NULL, &download, &error));
     CHECK(nlxtp_download_changed(download) == 0 && nlxtp_download_left_out(download) == 0);
     CHECK(nlxtp_download_files(download) >= 8 && nlxtp_download_directories(download) == 1);
 

@@ -124,7 +124,7 @@ static void writers_that_fail(nlxtp_node *node) {
         archive.at_once = 9000;
         archive.fail_at = failed + 1;
         archive.failure = failed % 2 == 0 ? -ENOSPC : -EPIPE;
-        result = nlxtp_node_download_writer(node, &writer, NLXTP_FORMAT_TAR, NULL, &download, &error);
+        result = nlxtp_node_download_writer(node, &writer, &AS_TAR, NULL, &download, &error);
         if (result != NLXTP_OK) {
             CHECK(result == (failed % 2 == 0 ? NLXTP_ERROR_NO_SPACE : NLXTP_ERROR_IO) && download == UNTOUCHED);
             CHECK(strcmp(nlxtp_error_operation(error), "node_download_writer") == 0);
@@ -143,7 +143,7 @@ static void writers_that_fail(nlxtp_node *node) {
         nlxtp_writer writer = memory_writer(&archive);
         archive.fail_at = 1;
         archive.failure = wrong[i];
-        FAILS(NLXTP_ERROR_IO, nlxtp_node_download_writer(node, &writer, NLXTP_FORMAT_TAR, NULL, NULL, &error));
+        FAILS(NLXTP_ERROR_IO, nlxtp_node_download_writer(node, &writer, &AS_TAR, NULL, NULL, &error));
         free(archive.bytes);
     }
 }
@@ -178,7 +178,7 @@ static void reports_that_cancel(nlxtp_node *node, struct testbed *testbed, const
     nlxtp_control control = testbed_control(testbed);
     testbed->reports = 0;
     testbed->cancel_at = 1;
-    FAILS(NLXTP_ERROR_CANCELLED, nlxtp_node_download(node, results, 0, 0, &control, NULL, &error));
+    FAILS(NLXTP_ERROR_CANCELLED, nlxtp_node_download(node, results, NULL, &control, NULL, &error));
     CHECK(access(results, F_OK) != 0);
     testbed->cancel_at = 0;
     free(results);

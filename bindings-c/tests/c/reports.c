@@ -57,7 +57,7 @@ static void progress_is_told(const nlxtp_node *node, const char *folder) {
     struct memory content = {0};
     nlxtp_writer writer = memory_writer(&content);
     nlxtp_download *download = NULL;
-    OK(nlxtp_node_download_writer(node, &writer, NLXTP_FORMAT_TAR, &control, &download, &error));
+    OK(nlxtp_node_download_writer(node, &writer, &AS_TAR, &control, &download, &error));
     CHECK(phases.count == 1 && phases.first[0].phase == NLXTP_PHASE_PACKING);
     CHECK(phases.first[0].done == 0 && phases.first[0].total == UINT64_MAX);
     CHECK(phases.last[0].done == nlxtp_download_bytes(download) && phases.last[0].done > 0);
@@ -105,7 +105,7 @@ static void downloads_tell_what_is_odd(const nlxtp_node *node, const char *targe
     struct busy_guest guest = {{0}, busy};
     nlxtp_writer writer = {sizeof(writer), write_meanwhile, &guest};
     nlxtp_download *download = NULL;
-    OK(nlxtp_node_download_writer(node, &writer, NLXTP_FORMAT_TAR, NULL, &download, &error));
+    OK(nlxtp_node_download_writer(node, &writer, &AS_TAR, NULL, &download, &error));
     CHECK(nlxtp_download_symlinks(download) == 1 && nlxtp_download_left_out(download) == 1);
     CHECK(strcmp(nlxtp_download_left_out_path(download, 0), "pipe") == 0);
     CHECK(strstr(nlxtp_download_left_out_reason(download, 0), "FIFO") != NULL);
@@ -121,7 +121,7 @@ static void downloads_tell_what_is_odd(const nlxtp_node *node, const char *targe
     /* What is left out for good does not hinder. */
     struct memory content = {0};
     writer = memory_writer(&content);
-    OK(nlxtp_node_download_writer(node, &writer, NLXTP_FORMAT_TAR, NULL, &download, &error));
+    OK(nlxtp_node_download_writer(node, &writer, &AS_TAR, NULL, &download, &error));
     CHECK(nlxtp_download_left_out(download) == 1 && nlxtp_download_settled(download));
     nlxtp_download_free(download);
     free(content.bytes);
@@ -141,7 +141,7 @@ static nlxtp_download *take_home(const nlxtp_node *node) {
     struct memory content = {0};
     nlxtp_writer writer = memory_writer(&content);
     nlxtp_download *download = NULL;
-    OK(nlxtp_node_download_writer(node, &writer, NLXTP_FORMAT_TAR, NULL, &download, &error));
+    OK(nlxtp_node_download_writer(node, &writer, &AS_TAR, NULL, &download, &error));
     free(content.bytes);
     return download;
 }

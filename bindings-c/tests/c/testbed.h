@@ -108,7 +108,7 @@ static inline struct memory content_of(const nlxtp_node *node) {
     nlxtp_error *error = NULL;
     struct memory content = {0};
     nlxtp_writer writer = memory_writer(&content);
-    OK(nlxtp_node_download_writer(node, &writer, NLXTP_FORMAT_TAR, NULL, NULL, &error));
+    OK(nlxtp_node_download_writer(node, &writer, &AS_TAR, NULL, NULL, &error));
     return content;
 }
 

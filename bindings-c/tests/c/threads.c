@@ -66,7 +66,7 @@ static void use(struct worker *worker, nlxtp_node *node, int what) {
     } else if (what % 4 == 1) {
         struct memory content = {0};
         nlxtp_writer writer = memory_writer(&content);
-        result = nlxtp_node_download_writer(node, &writer, NLXTP_FORMAT_TAR, &control, NULL, &error);
+        result = nlxtp_node_download_writer(node, &writer, &AS_TAR, &control, NULL, &error);
         CHECK(result != NLXTP_OK || content.length > 0);
         free(content.bytes);
     } else if (what % 4 == 2) {

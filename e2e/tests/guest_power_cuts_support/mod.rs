@@ -16,6 +16,7 @@ use nlxtp_host::node::Node;
 use nlxtp_host::shared_directory::DiskImage;
 use rextfv_core::operations::DownloadReport;
 use rextfv_core::powers::PowerState;
+use rextfv_core::verification::Outcome;
 use tempfile::TempDir;
 
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -80,6 +81,14 @@ impl Machine {
         machine
     }
 
+    /// What the guest's digests say of results that are whole.
+    fn verifies(&self) -> Outcome {
+        match self.initramfs {
+            Initramfs::Shell(_) => Outcome::NoDigests,
+            _ => Outcome::Verified,
+        }
+    }
+
     fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
@@ -123,12 +132,13 @@ pub fn create_disk(image: &Path) {
 /// What a run is to leave behind.
 pub struct Run {
     results: u64,
+    verified: Outcome,
 }
 
 impl Run {
-    /// Uploads a start script that writes results of sizes chosen at random, and a manifest of their
+    /// Uploads, for this machine, a start script that writes results of sizes chosen at random, and a manifest of their
     /// digests. It flushes nothing itself.
-    pub fn upload(image: &Path, random: &mut Random) -> Self {
+    pub fn upload(image: &Path, machine: &Machine, random: &mut Random) -> Self {
         let results = 3 + random.below(12);
         let sizes: Vec<String> = (0..results)
             .map(|_| {
@@ -150,7 +160,7 @@ impl Run {
         run(tar.arg("-cf").arg(&archive).arg("-C").arg(folder.path()).arg("auto_exec.sh"), PATIENCE).success();
         let mut archive = File::open(archive).expect("opened");
         node(image, PowerState::Off).upload(&mut archive, &Control::none()).expect("the upload works");
-        Self { results }
+        Self { results, verified: machine.verifies() }
     }
 
     /// Every byte of every result is there, by the digests that the guest took, and all that the
@@ -160,6 +170,9 @@ impl Run {
         let report = download(image, folder.path()).map_err(|error| format!("the download fails: {error}"))?;
         if !report.left_out.is_empty() || !report.changed.is_empty() {
             return Err(format!("the download is not whole: {report:?}"));
+        }
+        if report.verification.outcome() != self.verified {
+            return Err(format!("the guest's digests say: {:?}", report.verification));
         }
         let results = folder.path().join("results");
         if !results.is_dir() {

@@ -32,6 +32,8 @@ impl Answers {
             grace_ms: 0,
             tomato_patience_ms: 0,
             memory: std::ptr::null(),
+            journal: std::ptr::null(),
+            journal_name: std::ptr::null(),
         }
     }
 }
@@ -83,6 +85,12 @@ pub(super) fn control(answers: Answers, cancel: *const nlxtp_cancel) -> nlxtp_co
         user_data: answers.data(),
         cancel,
     }
+}
+
+/// A download in this format, as usual but for the number of threads.
+pub(super) fn packing(format: i32) -> nlxtp_download_options {
+    let size = size_of::<nlxtp_download_options>();
+    nlxtp_download_options { size, format, level: 0, threads: 1, attempts: 0, replace: 0 }
 }
 
 pub(super) fn reader(answers: Answers) -> nlxtp_reader {

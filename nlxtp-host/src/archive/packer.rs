@@ -52,6 +52,19 @@ impl OutputFormat {
         }
     }
 
+    /// The same, compressed as hard as this level says: 0 to 9 for tar.gz, 1 to 22 for tar.zst.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the format has no such level; tar has none.
+    pub fn with_level(self, level: i32) -> Result<Self> {
+        match (self, level) {
+            (Self::TarGz { .. }, 0..=9) => Ok(Self::TarGz { level: level.unsigned_abs() }),
+            (Self::TarZst { .. }, 1..=22) => Ok(Self::TarZst { level }),
+            _ => Err(Error::new(ErrorKind::InvalidInput, format!("{} has no level {level}", self.name()))
+                .with_hint("tar.gz has 0 to 9, tar.zst 1 to 22, tar none")),
+        }
+    }
+
     /// The format that an archive's file name asks for: `.tar`, `.tar.zst` and `.tzst`, upper case
     /// or lower; tar.gz for every other name.
     pub fn from_path(path: &Path) -> Self {

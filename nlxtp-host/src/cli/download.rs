@@ -178,15 +178,7 @@ impl Download {
                 OutputFormat::from_path(&self.archive)
             }
         };
-        let Some(level) = self.level else { return Ok(format) };
-        match format {
-            OutputFormat::TarGz { .. } if level <= 9 => Ok(OutputFormat::TarGz { level: level.into() }),
-            OutputFormat::TarZst { .. } if (1..=22).contains(&level) => {
-                Ok(OutputFormat::TarZst { level: level.into() })
-            }
-            _ => Err(Error::new(ErrorKind::InvalidInput, format!("{} has no level {level}", format.name()))
-                .with_hint("tar.gz has 0 to 9, tar.zst 1 to 22, tar none")),
-        }
+        self.level.map_or(Ok(format), |level| format.with_level(level.into()))
     }
 
     /// Refuses a name that promises a format that is not made.

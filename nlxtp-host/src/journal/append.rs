@@ -216,5 +216,5 @@ fn in_use() -> Error {
 
 fn not_a_journal(why: String) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("this file is no journal, or it is damaged: {why}"))
-        .with_hint("`nlxtp journal verify FILE` tells more; another file can be named with --journal")
+        .with_hint("`nlxtp journal verify FILE` tells more; or name another file")
 }

@@ -94,7 +94,7 @@ impl Drop for Copy {
 fn storing(error: io::Error) -> Error {
     let error = Error::io("keep the archive beside the journal", error);
     match error.kind() {
-        ErrorKind::NoSpace => error.with_hint("make room where the journal lies, or do without --keep-archives"),
+        ErrorKind::NoSpace => error.with_hint("make room where the journal lies, or have no archives kept"),
         _ => error,
     }
 }
