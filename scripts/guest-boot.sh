@@ -19,8 +19,9 @@ meta_package=${GUEST_KERNEL:-linux-image-cloud-amd64}
 # vfat's usual mount options ask for (437 and ascii are its defaults).
 wanted_modules='virtio_pci virtio_blk vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8'
 
-# What a whole system needs before it can load modules itself: its disk, and ext4.
-system_modules='virtio_pci virtio_blk ext4'
+# What a whole system needs before it can load modules itself: its disk, and ext4; and the port by which
+# other agents speak with their host.
+system_modules='virtio_pci virtio_blk ext4 virtio_console'
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
 guests=${CARGO_TARGET_DIR:-$repository/target}/guests

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Makes a whole Debian that boots in a virtual machine, with the init system named.
+# Makes a whole Debian that boots in a virtual machine, with the init system named; "agents" is
+# systemd with qemu-guest-agent, to compare with.
 #
-#   scripts/guest-system.sh systemd|sysvinit|openrc|runit
+#   scripts/guest-system.sh systemd|sysvinit|openrc|runit|agents
 #
 # prints the folder: target/guests/system-INIT, a root file system with that init system,
 # and the modules of the kernel of scripts/guest-boot.sh, which its own programs load.
@@ -23,7 +24,8 @@ case $init in
     sysvinit) packages='sysvinit-core kmod' ;;
     openrc) packages='openrc sysvinit-core kmod' ;;
     runit) packages='runit-init runit kmod' ;;
-    *) fail 'say which: scripts/guest-system.sh systemd|sysvinit|openrc|runit' ;;
+    agents) packages='systemd-sysv udev kmod qemu-guest-agent' ;;
+    *) fail 'say which: scripts/guest-system.sh systemd|sysvinit|openrc|runit|agents' ;;
 esac
 system=$guests/system-$init
 

@@ -86,8 +86,17 @@ pub fn judge_next(target: &Target) {
 pub fn download(target: &Target, folder: &Path) -> PathBuf {
     let archive = folder.join("download.tar.gz");
     target.download(&archive);
+    unpack(&archive, folder)
+}
+
+/// Unpacks what was downloaded into this folder, with GNU tar; returns where.
+///
+/// # Panics
+/// If the unpacking fails.
+#[track_caller]
+pub fn unpack(archive: &Path, folder: &Path) -> PathBuf {
     let content = folder.join("downloaded");
     fs::create_dir(&content).expect("a folder for what was downloaded");
-    run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&content), PATIENCE).success();
+    run(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(&content), PATIENCE).success();
     content
 }

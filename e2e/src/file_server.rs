@@ -51,6 +51,20 @@ impl FileServer {
         format!("http://{}", self.address)
     }
 
+    /// Lets APT in a guest with this root file system fetch packages from a folder of the server's, and from
+    /// nowhere else.
+    ///
+    /// # Panics
+    /// If its configuration cannot be written.
+    #[track_caller]
+    pub fn is_package_source_of(&self, root: &Path, folder: &str) {
+        let source = format!("deb [trusted=yes] {}/{folder} ./\n", self.url());
+        fs::write(root.join("etc/apt/sources.list"), source).expect("the guest's package source");
+        // Proxies are for the way outside.
+        let no_proxy = "Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n";
+        fs::write(root.join("etc/apt/apt.conf.d/no-proxy"), no_proxy).expect("the guest's configuration");
+    }
+
     /// The paths that were asked for since the last call.
     pub fn asked_for(&self) -> Vec<String> {
         std::mem::take(&mut *self.shared.asked_for.lock().unwrap_or_else(PoisonError::into_inner))

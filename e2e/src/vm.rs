@@ -34,6 +34,7 @@ pub struct VmOptions {
     accelerator: Option<Accelerator>,
     paused: bool,
     saved_state: Option<PathBuf>,
+    agent_port: bool,
 }
 
 /// A raw image as a virtio disk.
@@ -80,6 +81,7 @@ impl VmOptions {
             accelerator: None,
             paused: false,
             saved_state: None,
+            agent_port: false,
         }
     }
 
@@ -117,6 +119,13 @@ impl VmOptions {
     #[must_use]
     pub fn saved_state(mut self, file: &Path) -> Self {
         self.saved_state = Some(file.to_path_buf());
+        self
+    }
+
+    /// Adds the port at which QEMU's guest agent waits for orders; nobody gives any.
+    #[must_use]
+    pub fn agent_port(mut self) -> Self {
+        self.agent_port = true;
         self
     }
 
@@ -208,6 +217,14 @@ impl Vm {
             .arg(format!("console=ttyS0 quiet no_timer_check {}", options.kernel_arguments));
         for (number, disk) in options.disks.iter().enumerate() {
             command.args(disk.arguments(number));
+        }
+        if options.agent_port {
+            let socket = in_folder("agent");
+            command
+                .arg("-chardev")
+                .arg(format!("socket,id=agent,path={},server=on,wait=off", socket.display()))
+                .args(["-device", "virtio-serial-pci"])
+                .args(["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]);
         }
         if options.paused {
             command.arg("-S");

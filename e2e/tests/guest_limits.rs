@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use nlxtp_e2e::archive::{Archive, download, judge_next, upload_next};
+use nlxtp_e2e::archive::{Archive, download, judge_next, unpack, upload_next};
 use nlxtp_e2e::command_line::Target;
 use nlxtp_e2e::process::{run, wait_until};
 use nlxtp_e2e::{Container, places};
@@ -110,7 +110,14 @@ fn what_a_script_leaves_in_the_background_harms_nothing() {
     assert_eq!(target.status(&[])["sequence"], status["sequence"], "nothing changes after Done");
     assert_eq!(target.call("logs", &[]).success().text(), logs);
     let folder = places::temporary_folder("limits");
-    assert_eq!(fs::read_to_string(download(&target, folder.path()).join("early")).expect("a result"), "early\n");
+    let archive = folder.path().join("download.tar.gz");
+    let downloaded = target.call("download", &[archive.to_str().expect("a path of ours")]);
+    // The digests tell what was written since.
+    assert_eq!(downloaded.code(), 16, "{downloaded:?}");
+    let told = downloaded.text();
+    assert!(told.contains("  exec_status/custom\n") && told.contains("  held\n"), "{told}");
+    assert!(!told.contains("  early\n"), "{told}");
+    assert_eq!(fs::read_to_string(unpack(&archive, folder.path()).join("early")).expect("a result"), "early\n");
     next(&target);
     assert!(lives(&container, "left"), "it goes on undisturbed");
     let names: Vec<_> = fs::read_dir(container.in_guest("/mnt/nlXTP")).expect("read").flatten().collect();

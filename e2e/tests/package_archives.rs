@@ -44,11 +44,7 @@ impl System {
     /// A fresh node that reaches a package mirror, running.
     fn node_with(&self, mirror: &FileServer) -> Container {
         let mut node = self.node().with_network_of_the_host();
-        let source = format!("deb [trusted=yes] {}/{} ./\n", mirror.url(), self.identifier);
-        fs::write(node.root().join("etc/apt/sources.list"), source).expect("the node's package source");
-        // Proxies are for the way outside.
-        let no_proxy = "Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n";
-        fs::write(node.root().join("etc/apt/apt.conf.d/no-proxy"), no_proxy).expect("the node's configuration");
+        mirror.is_package_source_of(&node.root(), self.identifier);
         node.start();
         node
     }

@@ -10,7 +10,8 @@
 #   NAME_missing PACKAGE...            writes "file SHA256 SIZE NAME URL" for each package file
 #                                      that is missing, those of dependencies too
 #   NAME_has PACKAGE                   is it installed, whole, or something that provides it?
-#   NAME_install FILE...               installs these package files, with nothing from a network
+#   NAME_install FILE...               installs these package files, with nothing from a network;
+#                                      the names of those that were not there go to $work/installed
 #
 # $work is a directory for them. What is wrong goes to $work/why.
 
@@ -29,8 +30,10 @@ apt_call() {
         return 0
     fi
     cat "$work/complaints" >&2
-    # W: is of interest where nothing else is said.
-    grep '^E:' "$work/complaints" >"$work/why" || cp "$work/complaints" "$work/why"
+    # dpkg explains itself in indented lines. W: is of interest where nothing else is said.
+    awk '/^(E:|dpkg: (error|dependency))/ { told = 1; print; next } !/^ / { told = 0 } told' \
+        "$work/complaints" >"$work/why"
+    [ -s "$work/why" ] || cp "$work/complaints" "$work/why"
     return 1
 }
 
@@ -91,6 +94,10 @@ apt_wants() {
 }
 
 apt_install() {
+    for file in "$@"; do
+        apt_wants "$file" || return 1
+        apt_is_there "$package" "$version" "$architecture" || echo "$package" >>"$work/installed"
+    done
     # What an earlier attempt has left unfinished, apt-get would not go on without.
     dpkg --configure --pending </dev/null || true
     for file in "$@"; do
@@ -102,9 +109,10 @@ apt_install() {
     # The order, and that all dependencies are there before anything is touched, is apt-get's
     # business. The system's own sources and package lists are left aside: they may offer what is
     # not here, and so nothing can come from a network. (--no-download would also keep apt-get
-    # from taking files that are here.)
+    # from taking files that are here.) It takes a package that was cut off when its files were written
+    # for installed, so it is told to install again.
     mkdir -p "$work/lists/partial" "$work/archives/partial"
-    apt_call --no-remove --no-install-recommends \
+    apt_call --no-remove --no-install-recommends --reinstall \
         -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null \
         -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work" -o Dir::Cache::Archives="$work/archives" \
         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
@@ -115,6 +123,5 @@ apt_install() {
             echo "apt-get was content, but $package $version is not installed" >"$work/why"
             return 1
         fi
-        echo "$package" >>"$work/installed"
     done
 }
