@@ -60,9 +60,13 @@ fn what_is_installed(library: &CLibrary) {
     let symbols = run(Command::new(places::tool("nm")).args(["-D", "--defined-only"]).arg(&shared), PATIENCE);
     let symbols = symbols.success().text();
     let exported: Vec<_> = symbols.lines().filter(|line| line.contains(" T ")).collect();
-    assert!(exported.len() > 50, "{symbols}");
-    for line in exported {
-        assert!(line.contains(" T nlxtp_") && line.ends_with("@@NLXTP_0.1"), "{line}");
+    let script = places::repository().join("bindings-c/install/nlxtp.map");
+    let script = fs::read_to_string(script).expect("the version script");
+    let listed: Vec<_> = script.lines().filter_map(|line| line.trim().strip_suffix(';')).collect();
+    let listed: Vec<_> = listed.iter().filter(|name| name.starts_with("nlxtp_")).collect();
+    assert_eq!(exported.len(), listed.len(), "{symbols}");
+    for (line, name) in exported.iter().zip(listed) {
+        assert!(line.ends_with(&format!(" T {name}@@NLXTP_0.1")), "{line} in the place of {name}");
     }
     let dynamic = run(Command::new(places::tool("objdump")).arg("-p").arg(&shared), PATIENCE).success().text();
     assert!(dynamic.contains("SONAME               libnlxtp.so.0\n"), "{dynamic}");
