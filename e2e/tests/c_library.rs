@@ -42,6 +42,7 @@ fn examples_in_c_and_cpp_drive_guests() {
         let programs = ["smallest.c", "raii.cc"].map(|name| example(&library, name, linking));
         a_container(&library, &programs);
         a_disk_whose_power_state_comes_from_a_function(&library, &example(&library, "libvirt_style.c", linking));
+        disks_into_which_it_fits(&example(&library, "fits.c", linking));
         let programs = ["poll_loop.c", "watch.cc"].map(|name| example(&library, name, linking));
         many_guests(&programs);
     }
@@ -51,7 +52,7 @@ fn examples_in_c_and_cpp_drive_guests() {
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
         .collect();
     names.sort();
-    assert_eq!(names, ["libvirt_style.c", "poll_loop.c", "raii.cc", "smallest.c", "watch.cc"]);
+    assert_eq!(names, ["fits.c", "libvirt_style.c", "poll_loop.c", "raii.cc", "smallest.c", "watch.cc"]);
 }
 
 fn what_is_installed(library: &CLibrary) {
@@ -129,6 +130,18 @@ fn a_disk_whose_power_state_comes_from_a_function(library: &CLibrary, program: &
     let uploaded = call(program, &[&state, &disk, &experiment.archive()]).success().text();
     let run_id = uploaded.trim().rsplit(' ').next().expect("a run id").to_owned();
     assert_eq!(target.status(&[])["run_id"], run_id, "{uploaded}");
+}
+
+/// Told of a disk that holds something, whatever that is.
+fn disks_into_which_it_fits(program: &Path) {
+    let experiment = Experiment::new(Interpreter::Sh);
+    let disk = experiment.path("disk.img");
+    let target = Target::create_disk(&disk, &["--size", "8MiB"]);
+    target.upload(&experiment.archive(), &[]);
+    for (bytes, code, word) in [("1000000", 0, "fits"), ("9000000", 1, "too small")] {
+        let told = run(Command::new(program).arg(bytes).arg(&disk), PATIENCE);
+        assert_eq!((told.code(), told.text().trim().rsplit(": ").next()), (code, Some(word)), "{told:?}");
+    }
 }
 
 /// Guest processes on shared directories of their own.
