@@ -817,7 +817,7 @@ uint32_t nlxtp_disk_fat_bits(const nlxtp_disk *disk);
 uint32_t nlxtp_disk_cluster_bytes(const nlxtp_disk *disk);
 
 /**
- * The volume label, UTF-8; NULL where there was none, and for NULL.
+ * The volume label, escaped for showing; NULL where there was none, and for NULL.
  */
 const char *nlxtp_disk_label(const nlxtp_disk *disk);
 

@@ -184,6 +184,7 @@ fn nothing_outside_is_touched_and_nothing_hangs() {
         assert!(!holds_mark(&download), "bytes from outside are in the archive");
         if let Some(report) = tally.note("download", outcome) {
             unpack(&download);
+            assert!(!holds_mark(format!("{report:?}").as_bytes()), "{report:?}");
             *tally.0.entry(("download", "left out")).or_default() += report.left_out.count();
             *tally.0.entry(("download", "changed")).or_default() += report.changed.count();
         }

@@ -128,6 +128,16 @@ fn a_download_is_what_the_guest_wrote_until_something_changes() {
 }
 
 #[test]
+fn a_guest_may_write_in_capitals_on_a_fat() {
+    let store = DiskStore::new();
+    store.guest_writes("RESULT", b"42");
+    store.guest_writes("EXEC_STATUS/DONE", b"");
+    store.guest_writes("EXEC_STATUS/DIGESTS", &written_down(&[("RESULT", b"42")]));
+    let mut node = Node::from_boxed(store.open());
+    assert_eq!(download(&mut node).verification, Verification::Verified { files: 1 });
+}
+
+#[test]
 fn digests_that_are_none_are_told_and_the_archive_is_made() {
     let good = written_down(&[("a", b"a"), ("b", b"b")]);
     for store in stores() {

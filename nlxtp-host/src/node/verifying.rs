@@ -58,7 +58,8 @@ impl Check {
     /// A file was packed, whose content in the archive has this digest.
     pub fn file(&mut self, path: &EntryPath, digest: Digest) {
         let Self::Comparing { comparison, packed, .. } = self else { return };
-        if path.as_bytes() == layout::DIGESTS.as_bytes() {
+        // A FAT may have it in capitals.
+        if path.as_bytes().eq_ignore_ascii_case(layout::DIGESTS.as_bytes()) {
             *packed = Some(digest);
         }
         comparison.file(path, digest.as_bytes());

@@ -45,6 +45,8 @@ pub const PLACES: &[&str] = &[
     "exec_status",
     "exec_status",
     "exec_status/custom",
+    "exec_status/digests",
+    "exec_status/done",
     "exec_status/out",
     "exec_status/status.0",
     "exec_status/stdout",
