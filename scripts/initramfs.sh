@@ -7,11 +7,12 @@
 #   busybox   busybox alone: boots, mounts the disk's file system, takes commands
 #   daemon    busybox, and PROGRAM (nlxtp-guest) as the daemon
 #   shell     busybox, and PROGRAM (a POSIX shell script) as the guest program
+#   installed busybox with its own init, and PROGRAM (nlxtp-guest) as it installs itself there
 #   bare      nothing but PROGRAM (nlxtp-guest) as the first process
 #   system    busybox, which goes on to the whole system on the first disk
 #
 # The first three start e2e/guests/vm-init.sh, which says how the guest is controlled.
-# GUEST_CONFIG holds further lines for the guest's /etc/nlxtp.conf.
+# GUEST_CONFIG holds further lines for the guest's /etc/nlxtp.conf (not where it is installed).
 # OUTPUT is written uncompressed: emulated guests unpack that faster than gzip.
 set -eu
 
@@ -20,7 +21,7 @@ boot=${CARGO_TARGET_DIR:-$repository/target}/guests/boot
 
 fail() { printf 'initramfs: error: %s\n' "$*" >&2; exit 1; }
 
-usage='scripts/initramfs.sh busybox|daemon|shell|bare|system OUTPUT [PROGRAM]'
+usage='scripts/initramfs.sh busybox|daemon|shell|installed|bare|system OUTPUT [PROGRAM]'
 [ $# -ge 2 ] || fail "usage: $usage"
 kind=$1 output=$2 program=${3-}
 
@@ -28,7 +29,7 @@ kind=$1 output=$2 program=${3-}
 command -v cpio >/dev/null 2>&1 || fail 'cpio is missing: run scripts/setup.sh demo'
 case $kind in
     busybox | system) ;;
-    daemon | shell | bare)
+    daemon | shell | installed | bare)
         [ -n "$program" ] || fail "$kind needs a PROGRAM ($usage)"
         [ -r "$program" ] || fail "there is no $program: build it first"
         ;;
@@ -54,12 +55,15 @@ nlxtp_modules="$modules"
 ${GUEST_CONFIG-}
 END
 
-with_busybox() {
+busybox_alone() {
     mkdir "$root/bin"
     cp "$boot/busybox" "$root/bin/busybox"
     "$boot/busybox" --list | while read -r applet; do
         [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
     done
+}
+with_busybox() {
+    busybox_alone
     install -m 755 "$repository/e2e/guests/vm-init.sh" "$root/init"
 }
 
@@ -76,6 +80,16 @@ case $kind in
         with_busybox
         install -m 755 "$program" "$root/bin/shell-guest.sh"
         echo 'exec /bin/sh /bin/shell-guest.sh' >"$root/etc/guest-program"
+        ;;
+    installed)
+        busybox_alone
+        rm -r "$root/etc/nlxtp.conf" "$root/mnt/nlXTP"
+        cp "$boot/modules.order" "$root/lib/modules/"
+        mkdir "$root/sbin" "$root/etc/init.d"
+        ln -s ../bin/busybox "$root/sbin/init"
+        ln -s bin/busybox "$root/init"
+        install -m 755 "$repository/e2e/guests/busybox-rcS.sh" "$root/etc/init.d/rcS"
+        "$program" install --root "$root" >&2
         ;;
     bare)
         install -m 755 "$program" "$root/init"

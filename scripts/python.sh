@@ -40,7 +40,7 @@ make_wheel() {
     [ -x "${NLXTP_GUEST-}" ] || fail "NLXTP_GUEST names no program; run this by make"
     rm -rf dist
     host=$(rustc -vV | sed -n 's/^host: //p' | tr - _)
-    env "CC_$host=${CC:-cc}" PATH=$tools/bin:$PATH MATURIN_PEP517_ARGS='--zig --compatibility manylinux_2_28 --locked' \
+    env "CC_$host=${CC:-cc}" "PATH=$tools/bin:$PATH" MATURIN_PEP517_ARGS='--zig --compatibility manylinux_2_28 --locked' \
         "$tools/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
         --wheel-dir dist .
     log=$target/python-sdist.log

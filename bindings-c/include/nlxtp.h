@@ -62,7 +62,8 @@ enum nlxtp_result
      */
     NLXTP_ERROR_DAMAGED = 7,
     /**
-     * An upload to the block device was cut off, and must be repeated.
+     * An upload was cut off when there was no way back any more. On a block device, or an image file that is
+     * known by a descriptor, it must be repeated; in a directory the next operation goes on with it.
      */
     NLXTP_ERROR_UNFINISHED = 8,
     /**
@@ -817,7 +818,7 @@ uint32_t nlxtp_disk_fat_bits(const nlxtp_disk *disk);
 uint32_t nlxtp_disk_cluster_bytes(const nlxtp_disk *disk);
 
 /**
- * The volume label, UTF-8; NULL where there was none, and for NULL.
+ * The volume label, escaped for showing; NULL where there was none, and for NULL.
  */
 const char *nlxtp_disk_label(const nlxtp_disk *disk);
 
@@ -1320,9 +1321,10 @@ void nlxtp_status_free(nlxtp_status *status);
 /**
  * Replaces the shared directory's content by that of the archive at a path (tar, tar.gz, tar.zst or
  * zip), and has its start script executed. On failure the old content stands, but for
- * NLXTP_ERROR_INVOKE_FAILED (the new content stands) and a block device whose writing was cut off
- * (NLXTP_ERROR_UNFINISHED from then on, until an upload succeeds). `control` and `report` may be
- * NULL; what `report` gets is freed with nlxtp_upload_free().
+ * NLXTP_ERROR_INVOKE_FAILED (the new content stands), for a block device or descriptor whose writing was cut
+ * off (NLXTP_ERROR_UNFINISHED from then on, until an upload succeeds), and for NLXTP_ERROR_UNFINISHED of a
+ * directory (the next operation puts the new content in its place). `control` and `report` may be NULL; what
+ * `report` gets is freed with nlxtp_upload_free().
  */
 nlxtp_result nlxtp_node_upload(const nlxtp_node *node,
                                const char *archive,

@@ -170,7 +170,7 @@ pub extern "C" fn nlxtp_disk_cluster_bytes(disk: *const nlxtp_disk) -> u32 {
     get(disk, 0, |described| described.fat(0, |fat| fat.cluster_size))
 }
 
-/// The volume label, UTF-8; NULL where there was none, and for NULL.
+/// The volume label, escaped for showing; NULL where there was none, and for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_disk_label(disk: *const nlxtp_disk) -> *const c_char {
     get(disk, std::ptr::null(), |described| pointer(described.label.as_ref()))

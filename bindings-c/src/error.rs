@@ -30,7 +30,8 @@ pub enum nlxtp_result {
     NLXTP_ERROR_NOT_A_TARGET = 6,
     /// The target's file system is damaged.
     NLXTP_ERROR_DAMAGED = 7,
-    /// An upload to the block device was cut off, and must be repeated.
+    /// An upload was cut off when there was no way back any more. On a block device, or an image file that is
+    /// known by a descriptor, it must be repeated; in a directory the next operation goes on with it.
     NLXTP_ERROR_UNFINISHED = 8,
     /// The target was changing while it was read. Trying again may help.
     NLXTP_ERROR_CHANGING = 9,

@@ -159,7 +159,7 @@ pub extern "C" fn nlxtp_node_journal_failure(
     guard("node_journal_failure", error, || {
         let out = Out::new(failure, "failure")?;
         let failed = borrow(node)?.with(|node| Ok(node.take_journal_failure()))?;
-        out.set(|| failed.map_or(std::ptr::null_mut(), |failed| give(Failure::new("journal", failed))));
+        out.set(|| failed.map_or(std::ptr::null_mut(), |failed| give(Failure::new("node_journal_failure", failed))));
         Ok(())
     })
 }

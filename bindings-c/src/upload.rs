@@ -36,9 +36,10 @@ fn upload(
 
 /// Replaces the shared directory's content by that of the archive at a path (tar, tar.gz, tar.zst or
 /// zip), and has its start script executed. On failure the old content stands, but for
-/// NLXTP_ERROR_INVOKE_FAILED (the new content stands) and a block device whose writing was cut off
-/// (NLXTP_ERROR_UNFINISHED from then on, until an upload succeeds). `control` and `report` may be
-/// NULL; what `report` gets is freed with nlxtp_upload_free().
+/// NLXTP_ERROR_INVOKE_FAILED (the new content stands), for a block device or descriptor whose writing was cut
+/// off (NLXTP_ERROR_UNFINISHED from then on, until an upload succeeds), and for NLXTP_ERROR_UNFINISHED of a
+/// directory (the next operation puts the new content in its place). `control` and `report` may be NULL; what
+/// `report` gets is freed with nlxtp_upload_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_node_upload(
     node: *const nlxtp_node,

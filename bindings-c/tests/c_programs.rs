@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use nlxtp_host::control::Control;
 use nlxtp_host::journal::{self, Event, Store};
 use nlxtp_host::shared_directory::{DiskImage, DiskOptions};
 use serde_json::Value;
@@ -404,6 +405,30 @@ fn every_example_says_how_it_is_used() {
         let name = example.file_stem().unwrap().to_str().unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
         assert!(String::from_utf8_lossy(&output.stderr).starts_with(&format!("usage: {name} ")), "{output:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs a C compiler; `make test` runs it"]
+fn an_example_tells_what_disks_are_like() {
+    let programs = Programs::new(How::Sanitized);
+    let fits = programs.compile_file(&source("examples/fits.c"));
+    let (made, new) = (programs.target("disk", "made"), programs.path("new.img"));
+    let output = run(programs.call(&fits).arg("3000000").args([&made, &new]));
+    let told = String::from_utf8(output.stdout).unwrap();
+    for (line, path) in told.lines().zip([&made, &new]) {
+        let fat = DiskImage::open(path).unwrap().describe(&Control::none()).unwrap().file_system.unwrap();
+        assert!(fat.capacity >= 3_000_000);
+        let shown = format!("FAT{} \"NLXTP\", {} of {} bytes free: fits", fat.fat_bits, fat.free, fat.capacity);
+        assert_eq!(line, format!("{}: {shown}", path.display()));
+    }
+    assert_eq!(told.lines().count(), 2, "{told}");
+    for (bytes, path, code, words) in
+        [("3000000000", &made, 1, ": too small\n"), ("1", &programs.scratch.path().into(), 1, "block device")]
+    {
+        let output = programs.call(&fits).arg(bytes).arg(path).output().unwrap();
+        let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.code() == Some(code) && told.contains(words), "{told}");
     }
 }
 

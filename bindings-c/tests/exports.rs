@@ -1,6 +1,7 @@
 //! What holds for every exported function: it goes through the boundary, and is tried with arguments
 //! that it must refuse.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -60,6 +61,19 @@ fn every_export_goes_through_the_boundary() {
         let beginnings = statements.map(str::trim).filter(|line| !line.starts_with(['}', ')', '|']));
         assert_eq!(beginnings.filter(|line| !line.starts_with("const ")).count(), 1, "{file}: {name}: {body}");
     }
+}
+
+#[test]
+fn the_version_script_lists_what_the_header_declares() {
+    let header = fs::read_to_string(here("include/nlxtp.h")).unwrap();
+    let declared = header.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+    let declared = declared.filter(|line| !line.starts_with("typedef")).filter_map(|line| line.split_once('('));
+    let declared: BTreeSet<_> = declared.filter_map(|(head, _)| head.rsplit([' ', '*']).next()).collect();
+    let script = fs::read_to_string(here("install/nlxtp.map")).unwrap();
+    let lines = script.lines().filter_map(|line| line.trim().strip_suffix(';'));
+    let listed: Vec<_> = lines.filter(|name| !["*", "}"].contains(name)).collect();
+    assert_eq!(listed.iter().copied().collect::<BTreeSet<_>>(), declared);
+    assert!(listed.is_sorted() && listed.len() == exports().len(), "each once, in order");
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub enum Initramfs {
     Daemon(PathBuf),
     /// Busybox and this POSIX shell script as the guest program.
     Shell(PathBuf),
+    /// Busybox with its own init, and this `nlxtp-guest` as it installs itself there.
+    Installed(PathBuf),
     /// Nothing but this `nlxtp-guest`, as the first process.
     Bare(PathBuf),
     /// What goes on to the whole system on the first disk (see [`crate::system`]).
@@ -25,7 +27,7 @@ pub enum Initramfs {
 impl Initramfs {
     /// Whether the guest takes commands (see `e2e/guests/vm-init.sh`).
     pub fn takes_commands(&self) -> bool {
-        !matches!(self, Initramfs::Bare(_) | Initramfs::System)
+        !matches!(self, Initramfs::Installed(_) | Initramfs::Bare(_) | Initramfs::System)
     }
 
     /// Builds the initramfs as the file `output`, with these lines added to the guest's
@@ -39,6 +41,7 @@ impl Initramfs {
             Initramfs::Busybox => ("busybox", None),
             Initramfs::Daemon(program) => ("daemon", Some(program)),
             Initramfs::Shell(program) => ("shell", Some(program)),
+            Initramfs::Installed(program) => ("installed", Some(program)),
             Initramfs::Bare(program) => ("bare", Some(program)),
             Initramfs::System => ("system", None),
         };

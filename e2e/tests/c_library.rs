@@ -42,6 +42,7 @@ fn examples_in_c_and_cpp_drive_guests() {
         let programs = ["smallest.c", "raii.cc"].map(|name| example(&library, name, linking));
         a_container(&library, &programs);
         a_disk_whose_power_state_comes_from_a_function(&library, &example(&library, "libvirt_style.c", linking));
+        disks_into_which_it_fits(&example(&library, "fits.c", linking));
         let programs = ["poll_loop.c", "watch.cc"].map(|name| example(&library, name, linking));
         many_guests(&programs);
     }
@@ -51,7 +52,7 @@ fn examples_in_c_and_cpp_drive_guests() {
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
         .collect();
     names.sort();
-    assert_eq!(names, ["libvirt_style.c", "poll_loop.c", "raii.cc", "smallest.c", "watch.cc"]);
+    assert_eq!(names, ["fits.c", "libvirt_style.c", "poll_loop.c", "raii.cc", "smallest.c", "watch.cc"]);
 }
 
 fn what_is_installed(library: &CLibrary) {
@@ -59,9 +60,13 @@ fn what_is_installed(library: &CLibrary) {
     let symbols = run(Command::new(places::tool("nm")).args(["-D", "--defined-only"]).arg(&shared), PATIENCE);
     let symbols = symbols.success().text();
     let exported: Vec<_> = symbols.lines().filter(|line| line.contains(" T ")).collect();
-    assert!(exported.len() > 50, "{symbols}");
-    for line in exported {
-        assert!(line.contains(" T nlxtp_") && line.ends_with("@@NLXTP_0.1"), "{line}");
+    let script = places::repository().join("bindings-c/install/nlxtp.map");
+    let script = fs::read_to_string(script).expect("the version script");
+    let listed: Vec<_> = script.lines().filter_map(|line| line.trim().strip_suffix(';')).collect();
+    let listed: Vec<_> = listed.iter().filter(|name| name.starts_with("nlxtp_")).collect();
+    assert_eq!(exported.len(), listed.len(), "{symbols}");
+    for (line, name) in exported.iter().zip(listed) {
+        assert!(line.ends_with(&format!(" T {name}@@NLXTP_0.1")), "{line} in the place of {name}");
     }
     let dynamic = run(Command::new(places::tool("objdump")).arg("-p").arg(&shared), PATIENCE).success().text();
     assert!(dynamic.contains("SONAME               libnlxtp.so.0\n"), "{dynamic}");
@@ -129,6 +134,18 @@ fn a_disk_whose_power_state_comes_from_a_function(library: &CLibrary, program: &
     let uploaded = call(program, &[&state, &disk, &experiment.archive()]).success().text();
     let run_id = uploaded.trim().rsplit(' ').next().expect("a run id").to_owned();
     assert_eq!(target.status(&[])["run_id"], run_id, "{uploaded}");
+}
+
+/// Told of a disk that holds something, whatever that is.
+fn disks_into_which_it_fits(program: &Path) {
+    let experiment = Experiment::new(Interpreter::Sh);
+    let disk = experiment.path("disk.img");
+    let target = Target::create_disk(&disk, &["--size", "8MiB"]);
+    target.upload(&experiment.archive(), &[]);
+    for (bytes, code, word) in [("1000000", 0, "fits"), ("9000000", 1, "too small")] {
+        let told = run(Command::new(program).arg(bytes).arg(&disk), PATIENCE);
+        assert_eq!((told.code(), told.text().trim().rsplit(": ").next()), (code, Some(word)), "{told:?}");
+    }
 }
 
 /// Guest processes on shared directories of their own.

@@ -4,10 +4,12 @@
 use std::env::consts::ARCH;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nlxtp_e2e::Container;
+use nlxtp_e2e::archive::{Archive, judge_next, upload_next};
 use nlxtp_e2e::command_line::Target;
 use nlxtp_e2e::places::{self, tool};
 use nlxtp_e2e::process::{Finished, run};
@@ -116,13 +118,40 @@ impl Machine {
         assert_eq!(target.call("logs", &["--stderr"]).success().text(), "trouble\n");
         assert_eq!(fs::read_to_string(shared.join("result")).expect("its result"), "42\n");
         assert!(!shared.join("large").exists(), "what was not to be kept is there");
+        is_verified(&target, &folder.path().join("results.tar"));
     }
+}
+
+/// That the guest has left digests of its results, and they fit what is downloaded.
+#[track_caller]
+fn is_verified(target: &Target, archive: &Path) {
+    let downloaded = target.call("download", &[archive.to_str().expect("a path of ours")]).success().text();
+    assert!(downloaded.contains("\nverified: "), "{downloaded}");
 }
 
 #[test]
 #[ignore = "needs cross compilers; `make test-long` runs it"]
 fn the_guest_program_runs_on_i386() {
     I386.runs_an_archive();
+}
+
+#[test]
+#[ignore = "needs root, a prepared guest and cross compilers; `make test-long` runs it"]
+fn the_guest_program_runs_on_a_whole_system_for_i386() {
+    let mut node = Container::copied_from(&places::guest_root_of("trixie", "i386"));
+    node.install(&I386.program(), "/usr/bin/nlxtp-guest");
+    node.start_at_boot("exec nlxtp-guest daemon");
+    node.start();
+    let target = Target::new(&node.shared_directory());
+    upload_next(&target);
+    judge_next(&target);
+    let archive =
+        Archive::of_script("#!/bin/sh\nhead -c 5 /bin/sh | tail -c 1 | od -An -tu1\n\"$nlxtp_guest\" set-status set\n");
+    target.upload(&archive.path(), &[]);
+    assert_eq!(target.call("wait", &["--timeout", "100s"]).code(), 0);
+    assert_eq!(target.call("logs", &[]).success().text().trim(), "1", "a program of 32 bits");
+    assert_eq!(target.status(&[])["custom"], "set");
+    is_verified(&target, &target.beside("results.tar"));
 }
 
 #[test]

@@ -12,6 +12,7 @@ On Python 3.9 and newer the package ``nlxtp`` offers more. docs/tomato.md tells 
 """
 
 from .calls import Cancel
+from .disk import create_disk, describe_disk
 from .errors import (
     BadArchive,
     Cancelled,
@@ -36,9 +37,9 @@ from .errors import (
     Unfinished,
 )
 from .journal import Journal
-from .library import load
-from .node import Node, create_disk, version
-from .reports import Download, Status, Upload
+from .library import load, version
+from .node import Node
+from .reports import Disk, Download, Status, Upload
 from .watcher import Change, Watcher
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Change",
     "Changing",
     "Damaged",
+    "Disk",
     "Download",
     "Error",
     "Exists",
@@ -72,6 +74,7 @@ __all__ = [
     "Upload",
     "Watcher",
     "create_disk",
+    "describe_disk",
     "load",
     "version",
 ]

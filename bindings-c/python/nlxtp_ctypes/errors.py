@@ -72,7 +72,8 @@ class Damaged(Error):
 
 
 class Unfinished(Error):
-    """An upload to the block device was cut off, and must be repeated."""
+    """An upload was cut off: on a disk that is written in place it must be repeated; in a directory the next
+    operation goes on with it."""
 
 
 class Changing(Error):

@@ -113,6 +113,20 @@ _SIGNATURES = {
     "nlxtp_cancel_now": (None, [c_void_p]),
     "nlxtp_cancel_free": (None, [c_void_p]),
     "nlxtp_disk_create": (_RESULT, [c_char_p, POINTER(DiskOptions), _OUT]),
+    "nlxtp_disk_open": (_RESULT, [c_char_p, POINTER(Control), _OUT, _OUT]),
+    "nlxtp_disk_open_fd": (_RESULT, [c_int, POINTER(Control), _OUT, _OUT]),
+    "nlxtp_disk_bytes": (c_uint64, [c_void_p]),
+    "nlxtp_disk_partition_offset": (c_uint64, [c_void_p]),
+    "nlxtp_disk_partition_bytes": (c_uint64, [c_void_p]),
+    "nlxtp_disk_unfinished": (c_bool, [c_void_p]),
+    "nlxtp_disk_fat_bits": (c_uint32, [c_void_p]),
+    "nlxtp_disk_cluster_bytes": (c_uint32, [c_void_p]),
+    "nlxtp_disk_label": (c_char_p, [c_void_p]),
+    "nlxtp_disk_serial": (c_uint32, [c_void_p]),
+    "nlxtp_disk_capacity_bytes": (c_uint64, [c_void_p]),
+    "nlxtp_disk_free_bytes": (c_uint64, [c_void_p]),
+    "nlxtp_disk_json": (c_char_p, [c_void_p]),
+    "nlxtp_disk_free": (None, [c_void_p]),
     "nlxtp_error_code": (_RESULT, [c_void_p]),
     "nlxtp_error_kind": (c_char_p, [c_void_p]),
     "nlxtp_error_operation": (c_char_p, [c_void_p]),
@@ -217,6 +231,11 @@ def load(path=None):
         elif path is not None and texts.path_to_bytes(path) != _loaded.loaded_from:
             raise ValueError("libnlxtp was already loaded, from %r; load it before anything else" % _loaded.loaded_from)
         return _loaded
+
+
+def version():
+    """The library's version, such as ``"0.1.0"``."""
+    return texts.native(load().nlxtp_version())
 
 
 def _candidates(path):

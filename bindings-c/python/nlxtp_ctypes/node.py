@@ -4,10 +4,10 @@ import ctypes
 import threading
 from ctypes import byref, c_size_t, c_void_p
 
-from . import errors, reports, texts
+from . import arguments, errors, reports, texts
 from .calls import FAILED, Call, check, told
 from .journal import handle_of
-from .library import ChangeFunction, DiskOptions, DownloadOptions, InvokeFunction, NodeOptions, PowerFunction, load
+from .library import ChangeFunction, DownloadOptions, InvokeFunction, NodeOptions, PowerFunction, load
 
 _POWER = {"unknown": 0, "on": 1, "off": 2}
 _FORMATS = {None: 0, "tar.gz": 1, "tar": 2, "tar.zst": 3}
@@ -15,61 +15,6 @@ _OUTPUTS = {"stdout": 1, "stderr": 2}
 
 #: Bytes of an output that are read with one call.
 _PIECE = 1 << 20
-
-
-def _word(words, word, what):
-    try:
-        return words[word]
-    except (KeyError, TypeError):
-        usable = ", ".join(sorted(repr(usable) for usable in words))
-        raise errors.InvalidInput("the %s is %r; it must be one of %s" % (what, word, usable))
-
-
-def _count(number, what, end=2**64):
-    """0 stands for "as usual" in the library, so it cannot be asked for."""
-    if number is None:
-        return 0
-    if not isinstance(number, texts.integer_types) or not 0 < number < end:
-        raise errors.InvalidInput("%s is %r; it must be a number above 0, or None for the usual" % (what, number))
-    return number
-
-
-def _milliseconds(seconds, what):
-    if seconds is None:
-        return 0
-    if not float(seconds) >= 0:
-        raise errors.InvalidInput("%s is %r; it must be a number of seconds from 0 on" % (what, seconds))
-    return max(1, int(min(float(seconds), 1e15) * 1000))
-
-
-def _descriptor(target):
-    """The descriptor that a target is, or has; `None` for a path."""
-    if hasattr(target, "fileno"):
-        target = target.fileno()
-    if isinstance(target, bool) or not isinstance(target, texts.integer_types):
-        return None
-    if not 0 <= target < 2**31:
-        raise errors.InvalidInput("%r is no file descriptor" % target)
-    return target
-
-
-def version():
-    """The library's version, such as ``"0.1.0"``."""
-    return texts.native(load().nlxtp_version())
-
-
-def create_disk(path, size=None, label=None):
-    """Makes an empty disk for a virtual machine: attach it to the guest as a raw disk.
-
-    ``size``: bytes of the whole disk; 62 MiB if not said. ``label``: 1 to 11 characters of ASCII.
-    An existing file is never overwritten.
-    """
-    library = load()
-    options = DiskOptions(
-        bytes=_count(size, "the size"), label=None if label is None else texts.text_to_bytes(label, "label")
-    )
-    error = c_void_p()
-    check(library.nlxtp_disk_create(texts.path_to_bytes(path, "disk"), byref(options), byref(error)), error)
 
 
 class Node(object):
@@ -101,20 +46,20 @@ class Node(object):
         power_function = PowerFunction(callbacks.power_state) if callbacks.power else PowerFunction()
         invoke_function = InvokeFunction(callbacks.invoke_monitor) if invoke_monitor else InvokeFunction()
         options = NodeOptions(
-            power=0 if callbacks.power else _word(_POWER, power, "power state"),
+            power=0 if callbacks.power else arguments.word(_POWER, power, "power state"),
             follow_links=bool(follow_links),
             power_state=power_function,
             invoke_monitor=invoke_function,
-            max_entries=_count(max_entries, "max_entries"),
-            max_bytes=_count(max_bytes, "max_bytes"),
-            grace_ms=_milliseconds(grace, "grace"),
-            tomato_patience_ms=_milliseconds(tomato_patience, "tomato_patience"),
+            max_entries=arguments.count(max_entries, "max_entries"),
+            max_bytes=arguments.count(max_bytes, "max_bytes"),
+            grace_ms=arguments.milliseconds(grace, "grace"),
+            tomato_patience_ms=arguments.milliseconds(tomato_patience, "tomato_patience"),
             memory=None if memory is None else texts.text_to_bytes(memory, "memory"),
             journal=handle_of(journal),
             journal_name=None if name is None else texts.text_to_bytes(name, "name"),
         )
         handle, error = c_void_p(), c_void_p()
-        descriptor = _descriptor(target)
+        descriptor = arguments.descriptor(target)
         if descriptor is not None:
             result = library.nlxtp_node_open_fd(descriptor, byref(options), byref(handle), byref(error))
         else:
@@ -192,9 +137,9 @@ class Node(object):
         if not isinstance(retries, texts.integer_types) or not 0 <= retries < 2**32 - 1:
             raise errors.InvalidInput("retries is %r; it must be a number from 0 on" % (retries,))
         options = DownloadOptions(
-            format=_word(_FORMATS, format, "format"),
-            level=_count(level, "level", 2**31),
-            threads=_count(threads, "threads", 2**32),
+            format=arguments.word(_FORMATS, format, "format"),
+            level=arguments.count(level, "level", 2**31),
+            threads=arguments.count(threads, "threads", 2**32),
             attempts=retries + 1,
             replace=bool(replace),
         )
@@ -239,7 +184,7 @@ class Node(object):
         """At most ``length`` bytes of one of the start script's outputs, from ``offset`` on, and never
         more than the status says to be on the disk; ``b""`` where there are no more yet. Of ToMaTo's
         guest modules, ``"stdout"`` is both outputs together."""
-        library, number = self._library, _word(_OUTPUTS, output, "output")
+        library, number = self._library, arguments.word(_OUTPUTS, output, "output")
         for value, what in ((offset, "offset"), (length, "length")):
             if not isinstance(value, texts.integer_types) or not 0 <= value < 2**63:
                 raise errors.InvalidInput("the %s is %r; it must be a number from 0 on" % (what, value))
@@ -324,7 +269,7 @@ class _Callbacks(object):
         return FAILED if self.call.failed() else answer
 
     def _power_number(self):
-        return _word(_POWER, self.power(), "power state that the callback has returned")
+        return arguments.word(_POWER, self.power(), "power state that the callback has returned")
 
     def invoke_monitor(self, _):
         self.call.callback(self.invoke)

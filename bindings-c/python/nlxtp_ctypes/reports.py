@@ -89,6 +89,19 @@ class Download(_Report):
     )  # fmt: skip
 
 
+class Disk(_Report):
+    """What a disk was like. ``partition_offset``, ``partition_bytes``: where partition 1 lies; ``None`` where the
+    file system is the whole disk. ``unfinished``: whether an upload was cut off, or was under way; there was no
+    file system then, and what follows is ``None``. ``fat_bits``: 12, 16 or 32. ``label``: escaped for showing;
+    ``None`` where there is none. ``free_bytes``: what of ``capacity_bytes`` was free; an upload, which replaces
+    everything, can take all of it."""
+
+    _fields = (
+        "bytes", "partition_offset", "partition_bytes", "unfinished", "fat_bits", "cluster_bytes", "label", "serial",
+        "capacity_bytes", "free_bytes",
+    )  # fmt: skip
+
+
 # Python 2 makes a `long` of 64 bits from C, which some of its own protocols cannot take: hence `int`.
 
 
@@ -164,4 +177,23 @@ def download(library, handle):
         attempts=int(library.nlxtp_download_attempts(handle)),
         settled=library.nlxtp_download_settled(handle),
         verification=_VERIFICATIONS.get(library.nlxtp_download_verification(handle), "other"),
+    )
+
+
+def disk(library, handle):
+    """What a disk was like, read from its handle."""
+
+    def number(name):
+        return int(getattr(library, "nlxtp_disk_" + name)(handle))
+
+    offset, unfinished = number("partition_offset"), library.nlxtp_disk_unfinished(handle)
+    fat = ("fat_bits", "cluster_bytes", "serial", "capacity_bytes", "free_bytes")
+    return Disk(
+        texts.native(library.nlxtp_disk_json(handle)),
+        bytes=number("bytes"),
+        partition_offset=offset or None,
+        partition_bytes=number("partition_bytes") if offset else None,
+        unfinished=unfinished,
+        label=texts.native(library.nlxtp_disk_label(handle)),
+        **dict((name, None if unfinished else number(name)) for name in fat)
     )

@@ -5,7 +5,8 @@
 
 from . import errors
 from ._rextfv_element import RexTFVElementBase
-from .node import Node, create_disk
+from .disk import create_disk
+from .node import Node
 
 __all__ = ["RexTFVElement"]
 

@@ -3,10 +3,10 @@
 import threading
 from ctypes import byref, c_uint64, c_void_p
 
-from . import errors, reports
+from . import arguments, errors, reports
 from .calls import Call, check, told
 from .library import WatcherOptions, load
-from .node import _count, _in_use, _milliseconds, _NodeHandle
+from .node import _in_use, _NodeHandle
 
 
 class Change(object):
@@ -46,9 +46,9 @@ class Watcher(object):
         # The library calls the functions of these for as long as it watches them.
         self._nodes = {}
         options = WatcherOptions(
-            shortest_ms=_milliseconds(shortest, "shortest"),
-            longest_ms=_milliseconds(longest, "longest"),
-            open_files=_count(open_files, "open_files"),
+            shortest_ms=arguments.milliseconds(shortest, "shortest"),
+            longest_ms=arguments.milliseconds(longest, "longest"),
+            open_files=arguments.count(open_files, "open_files"),
         )
         handle, error = c_void_p(), c_void_p()
         check(library.nlxtp_watcher_new(byref(options), byref(handle), byref(error)), error)

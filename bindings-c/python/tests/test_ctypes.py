@@ -47,6 +47,51 @@ class Cycle(TestCase):
         self.assertEqual(os.path.getsize(self.path("disk.img")), 4 << 20)
         self.check_cycle(self.path("disk.img"))
 
+    def test_what_a_disk_is_like(self):
+        path = self.path("disk.img")
+        nlxtp.create_disk(path, size=4 << 20, label="LAB")
+        empty = nlxtp.describe_disk(path)
+        self.assertEqual((empty.bytes, empty.partition_offset, empty.partition_bytes), (4 << 20, 1 << 20, 3 << 20))
+        self.assertEqual((empty.fat_bits, empty.label, empty.unfinished), (12, "LAB", False))
+        self.assertEqual(empty.free_bytes, empty.capacity_bytes)
+        self.assertEqual(empty.as_dict()["file_system"]["serial"], empty.serial)
+        self.assertRaises(AttributeError, setattr, empty, "label", "x")
+        nlxtp.Node(path, power="off").upload(self.archive(**HELD))
+        with open(path, "rb") as disk:
+            held = nlxtp.describe_disk(disk, timeout=60, cancel=nlxtp.Cancel())
+            self.assertEqual(held, nlxtp.describe_disk(disk.fileno()))
+        self.assertTrue(empty.free_bytes - held.free_bytes >= 3 * held.cluster_bytes)
+        self.assertEqual(held.free_bytes % held.cluster_bytes, 0)
+        # One that has no partition, and one to which an upload was cut off.
+        with open(path, "r+b") as disk:
+            disk.seek(1 << 20)
+            volume = disk.read()
+            write(self.path("bare.img"), volume)
+
+            def cut_off(phase, done, total):
+                if phase == "flushing":
+                    raise ZeroDivisionError
+
+            self.failure(ZeroDivisionError, nlxtp.Node(disk).upload, self.archive(a=b"a"), progress=cut_off)
+            cut = nlxtp.describe_disk(disk)
+        bare = nlxtp.describe_disk(self.path("bare.img"))
+        self.assertEqual((bare.partition_offset, bare.partition_bytes, bare.bytes), (None, None, 3 << 20))
+        self.assertEqual((bare.free_bytes, bare.serial), (held.free_bytes, held.serial))
+        self.assertEqual((cut.unfinished, cut.fat_bits, cut.label, cut.free_bytes), (True, None, None, None))
+
+    def test_what_cannot_be_described(self):
+        error = self.failure(nlxtp.NotFound, nlxtp.describe_disk, self.path("nowhere"))
+        self.assertEqual((error.operation, error.path), ("disk_open", self.path("nowhere")))
+        self.failure(nlxtp.NotATarget, nlxtp.describe_disk, self.make_folder("shared"))
+        self.failure(nlxtp.InvalidInput, nlxtp.describe_disk, "")
+        self.failure(nlxtp.InvalidInput, nlxtp.describe_disk, -1)
+        self.failure(TypeError, nlxtp.describe_disk, None)
+        nlxtp.create_disk(self.path("disk.img"))
+        self.failure(nlxtp.TimedOut, nlxtp.describe_disk, self.path("disk.img"), timeout=0)
+        cancel = nlxtp.Cancel()
+        cancel.now()
+        self.failure(nlxtp.Cancelled, nlxtp.describe_disk, self.path("disk.img"), cancel=cancel)
+
     def test_a_run_by_the_status_files(self):
         shared = self.make_folder("shared")
         node = nlxtp.Node(shared)

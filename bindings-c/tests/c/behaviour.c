@@ -156,6 +156,21 @@ static void results_come_home(const nlxtp_node *node, const char *folder) {
     free(content.bytes);
 }
 
+/* What is free of a disk; a directory has none. */
+static uint64_t free_bytes(const char *target, int is_disk) {
+    nlxtp_disk *disk = NULL;
+    if (!is_disk) {
+        FAILS(NLXTP_ERROR_NOT_A_TARGET, nlxtp_disk_open(target, NULL, &disk, &error));
+        return 0;
+    }
+    OK(nlxtp_disk_open(target, NULL, &disk, &error));
+    uint64_t free_bytes = nlxtp_disk_free_bytes(disk), capacity = nlxtp_disk_capacity_bytes(disk);
+    CHECK(free_bytes <= capacity && free_bytes % nlxtp_disk_cluster_bytes(disk) == 0);
+    CHECK(strcmp(nlxtp_disk_label(disk), "NLXTP") == 0 && !nlxtp_disk_unfinished(disk));
+    nlxtp_disk_free(disk);
+    return free_bytes;
+}
+
 static void the_old_is_gone(const nlxtp_node *node) {
     struct memory content = content_of(node);
     CHECK(!holds(&content, "a result") && !holds(&content, "exec_status") && holds(&content, "kill"));
@@ -181,17 +196,24 @@ int main(int count, char **arguments) {
     testbed.power = is_disk ? NLXTP_POWER_OFF : NLXTP_POWER_ON;
     nlxtp_execution expected = is_disk ? NLXTP_EXECUTION_AT_BOOT : NLXTP_EXECUTION_INVOKED;
 
+    uint64_t empty = free_bytes(target, is_disk);
     char *run = upload_from_memory(node, folder, "first.tar.gz", expected);
+    uint64_t uploaded = free_bytes(target, is_disk);
+    /* The archive's file of 40000 bytes, and others. */
+    CHECK(!is_disk || uploaded + 40000 < empty);
     CHECK(testbed.invoke_calls == !is_disk && testbed.power_calls >= 1);
     nothing_has_begun(node, run);
     CHECK(system(guest) == 0);
     the_first_run_has_ended(node, run);
     another_node_sees_the_same(node, target);
     results_come_home(node, folder);
+    /* The guest has written, too. */
+    CHECK(!is_disk || free_bytes(target, is_disk) < uploaded);
 
     char *next = upload_from_memory(node, folder, "second.tar.gz", expected);
     CHECK(strcmp(run, next) != 0);
     the_old_is_gone(node);
+    CHECK(!is_disk || free_bytes(target, is_disk) > uploaded);
     nothing_has_begun(node, next);
     CHECK(system(guest) == 0);
     the_second_run_was_killed(node);

@@ -5,6 +5,7 @@
  * and large.tar.gz, which holds more than the disk. */
 #include "testbed.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 static nlxtp_error *error;
@@ -242,6 +243,44 @@ static void a_monitor_that_cannot_be_invoked(nlxtp_node *node, struct testbed *t
     free(archive);
 }
 
+/* Cancels when all of the archive was read: a disk in place has neither the old content nor the new then. */
+static int cancel_when_flushing(void *data, const nlxtp_progress *progress) {
+    (void)data;
+    return progress->phase == NLXTP_PHASE_FLUSHING;
+}
+
+/* What is known by a descriptor is written in place: until the next upload it holds nothing. */
+static void an_upload_in_place_that_is_cut_off(const char *target, const char *folder) {
+    char *archive = within(folder, "first.tar.gz");
+    nlxtp_node *node = NULL;
+    nlxtp_status *status = UNTOUCHED;
+    nlxtp_disk *disk = NULL;
+    nlxtp_control control = {0};
+    control.size = sizeof(control);
+    control.progress = cancel_when_flushing;
+    int descriptor = open(target, O_RDWR);
+    CHECK(descriptor >= 0);
+    OK(nlxtp_node_open_fd(descriptor, NULL, &node, &error));
+    FAILS(NLXTP_ERROR_CANCELLED, nlxtp_node_upload(node, archive, &control, NULL, &error));
+    for (int by_path = 0; by_path < 2; by_path++) {
+        OK(by_path ? nlxtp_disk_open(target, NULL, &disk, &error) : nlxtp_disk_open_fd(descriptor, NULL, &disk, &error));
+        CHECK(nlxtp_disk_unfinished(disk) && nlxtp_disk_partition_bytes(disk) > 0);
+        CHECK(nlxtp_disk_fat_bits(disk) == 0 && nlxtp_disk_cluster_bytes(disk) == 0);
+        CHECK(nlxtp_disk_label(disk) == NULL && nlxtp_disk_serial(disk) == 0);
+        CHECK(nlxtp_disk_capacity_bytes(disk) == 0 && nlxtp_disk_free_bytes(disk) == 0);
+        nlxtp_disk_free(disk);
+    }
+    FAILS(NLXTP_ERROR_UNFINISHED, nlxtp_node_status(node, &status, &error));
+    CHECK(status == UNTOUCHED);
+    OK(nlxtp_node_upload(node, archive, NULL, NULL, &error));
+    OK(nlxtp_disk_open_fd(descriptor, NULL, &disk, &error));
+    CHECK(!nlxtp_disk_unfinished(disk) && nlxtp_disk_free_bytes(disk) < nlxtp_disk_capacity_bytes(disk));
+    nlxtp_disk_free(disk);
+    nlxtp_node_free(node);
+    CHECK(close(descriptor) == 0);
+    free(archive);
+}
+
 static void targets_that_are_none(const char *folder) {
     const struct told absent = {NLXTP_ERROR_NOT_FOUND, "not-found", "node_open", "absent", 1, false};
     const struct told none = {NLXTP_ERROR_NOT_A_TARGET, "not-a-target", "node_open", "noise", 1, false};
@@ -283,7 +322,9 @@ int main(int count, char **arguments) {
     free(content.bytes);
     content = content_of(node);
     readers_that_fail(node, folder, &content);
-    if (!is_disk) {
+    if (is_disk) {
+        an_upload_in_place_that_is_cut_off(target, folder);
+    } else {
         a_monitor_that_cannot_be_invoked(node, &testbed, folder);
     }
     targets_that_are_none(folder);
