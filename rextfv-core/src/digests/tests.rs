@@ -1,12 +1,10 @@
 use super::*;
+use crate::seed;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use proptest::prelude::*;
-
-#[path = "../../../fuzz/seed.rs"]
-mod seed;
 
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
