@@ -9,10 +9,6 @@ export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
 # The end-to-end tests that take longest, by a part of their names.
 LONGEST = system_v_init_starts openrc_starts runit_starts programs_are_compiled_with_the_packages \
 	the_guest_program_runs_on
-E2E = cargo --config "target.$(HOST).runner='$(AS_ROOT)'" test -p nlxtp-e2e -- --test-threads=1
-
-# End-to-end tests make namespaces and devices: root runs them.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),env,sudo -E)
 
 .PHONY: help demo test test-long python-source e2e-long build guest deb check unit fuzz-check python-package python-test python-docs e2e fuzz seeds bench bench-python bench-guest header install wheel \
 	deb-c abi abi-baseline
@@ -103,7 +99,7 @@ e2e: build python-package
 	scripts/guest-root.sh trixie i386
 	scripts/guest-system.sh systemd
 	scripts/python2-root.sh
-	$(E2E) --include-ignored $(LONGEST:%=--skip %)
+	scripts/e2e.sh --include-ignored $(LONGEST:%=--skip %)
 
 # Whole systems with the other init systems, the packages of the C library, and guests of other machines.
 e2e-long: e2e
@@ -112,7 +108,7 @@ e2e-long: e2e
 	scripts/setup.sh cross
 	scripts/cross-guest.sh i386
 	scripts/cross-guest.sh arm64
-	$(E2E) --include-ignored $(LONGEST)
+	scripts/e2e.sh --include-ignored $(LONGEST)
 
 SECONDS := 60
 fuzz:
@@ -167,4 +163,5 @@ bench-guest: build
 	scripts/guest-boot.sh
 	scripts/guest-root.sh
 	scripts/guest-system.sh agents
-	cargo --config "target.$(HOST).runner='$(AS_ROOT)'" bench -p nlxtp-e2e --bench guest_at_rest
+	cargo --config "target.$(HOST).runner='$(if $(filter 0,$(shell id -u)),env,sudo -E)'" \
+		bench -p nlxtp-e2e --bench guest_at_rest

@@ -11,7 +11,7 @@
 set -eu
 
 cd "$(dirname "$0")/.."
-all='status_file tomato_dialect archive_entries hostile_fat job_cycles guest_config c_calls'
+all='status_file tomato_dialect archive_entries hostile_fat job_cycles guest_config guest_digests c_calls'
 host=$(rustc -vV | sed -n 's/^host: //p')
 sanitizer=${FUZZ_SANITIZER-}
 target_dir=$PWD/fuzz/target${sanitizer:+/$sanitizer}

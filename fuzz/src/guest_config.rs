@@ -88,6 +88,7 @@ fn any_config(source: &mut Unstructured<'_>) -> arbitrary::Result<Config> {
         noticing: *source.choose(&[Noticing::Auto, Noticing::Poll])?,
         output_limit: source.arbitrary()?,
         tomato_status: source.arbitrary()?,
+        digests: source.arbitrary()?,
         grace: time(source, Duration::ZERO, DAY)?,
         run_timeout: Some(time(source, Duration::ZERO, YEAR)?).filter(|timeout| !timeout.is_zero()),
         device: match source.int_in_range(0..=2)? {

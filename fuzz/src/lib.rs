@@ -7,6 +7,7 @@
 //! - [`hostile_fat`]: disks, from their bytes to what is read of them.
 //! - [`job_cycles`]: whole uploads, runs and downloads, with failures in between.
 //! - [`guest_config`]: the guest's configuration.
+//! - [`guest_digests`]: the digests of a run's results, as the guest has written them.
 //! - [`c_calls`]: sequences of calls of the C library.
 
 pub mod archive_entries;
@@ -15,6 +16,7 @@ mod archive_oracle;
 pub mod c_calls;
 mod changing_files;
 pub mod guest_config;
+pub mod guest_digests;
 pub mod hostile_fat;
 pub mod job_cycles;
 mod scratch;

@@ -170,7 +170,7 @@ fn the_other_answers_in_json() {
             "format": "tar.gz", "for": "fat", "entries": 3, "files": 2, "directories": 1, "links": 0, "bytes": 14,
             "start_script": "auto_exec.sh", "left_out": { "listed": ["exec_status/x"], "omitted": 0 },
             "lost": { "modes": 0, "owners": 0 },
-            "warnings": [], "manifest": false,
+            "warnings": [], "manifest": null,
         })
     );
 

@@ -53,3 +53,7 @@ pub mod status_reader;
 pub mod tomato;
 pub mod units;
 pub mod verification;
+
+#[cfg(test)]
+#[path = "../../fuzz/seed.rs"]
+mod seed;

@@ -1,12 +1,10 @@
 use super::*;
+use crate::seed;
 use crate::shared_directory::{Attributes, Entry, EntryKind, Visitor};
 use crate::status::{Ending, RunState, Truncated};
 use crate::status_codec;
 use alloc::collections::BTreeMap;
 use core::time::Duration;
-
-#[path = "../../../fuzz/seed.rs"]
-mod seed;
 
 /// A shared directory that is nothing but named bytes. A file that holds [`TORN`] cannot be read.
 #[derive(Default)]
