@@ -240,6 +240,10 @@ public:
     }
 
     std::uint64_t bytes() const noexcept { return nlxtp_disk_bytes(handle_.get()); }
+    std::uint64_t partition_offset() const noexcept { return nlxtp_disk_partition_offset(handle_.get()); }
+    std::uint64_t partition_bytes() const noexcept { return nlxtp_disk_partition_bytes(handle_.get()); }
+    std::uint32_t fat_bits() const noexcept { return nlxtp_disk_fat_bits(handle_.get()); }
+    std::uint32_t cluster_bytes() const noexcept { return nlxtp_disk_cluster_bytes(handle_.get()); }
     bool unfinished() const noexcept { return nlxtp_disk_unfinished(handle_.get()); }
     std::string label() const { return detail::text(nlxtp_disk_label(handle_.get())); }
     std::uint64_t capacity_bytes() const noexcept { return nlxtp_disk_capacity_bytes(handle_.get()); }

@@ -41,6 +41,12 @@ fn watchers_and_descriptors() {
 
 #[test]
 #[ignore = "needs Python 3; `make test` runs it"]
+fn disks_downloads_and_journals() {
+    test("test_disks");
+}
+
+#[test]
+#[ignore = "needs Python 3; `make test` runs it"]
 fn signals() {
     test("test_interrupts");
 }

@@ -78,7 +78,7 @@ fn a_hostmanager_on_python_2_7() {
     python.arg(&root).arg(installed.path(""));
     // Not with anything of this host's.
     python.arg("python2.7");
-    test(python, &["test_ctypes", "test_watcher", "test_interrupts", "test_tomato", "test_container"]);
+    test(python, &["test_ctypes", "test_disks", "test_watcher", "test_interrupts", "test_tomato", "test_container"]);
 }
 
 #[test]

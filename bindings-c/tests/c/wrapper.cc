@@ -155,6 +155,8 @@ static void disks_are_described(const std::string &path) {
     const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     const nlxtp::disk same(descriptor);
     CHECK(close(descriptor) == 0 && same.json() == disk.json());
+    CHECK(disk.bytes() == disk.partition_offset() + disk.partition_bytes() && disk.fat_bits() >= 12);
+    CHECK(disk.capacity_bytes() % disk.cluster_bytes() == 0);
     CHECK(disk.label() == "NLXTP" && disk.free_bytes() == disk.capacity_bytes() && !disk.unfinished());
 }
 
