@@ -667,7 +667,7 @@ typedef struct {
     const nlxtp_journal *journal;
     /**
      * The node's name in `journal`, by which a replay finds it: the same in every process, and no other
-     * node's. Any bytes; it must be set if `journal` is.
+     * node's. Any bytes, one at least; it must be set if `journal` is.
      */
     const char *journal_name;
 } nlxtp_node_options;

@@ -69,7 +69,7 @@ pub struct nlxtp_node_options {
     /// anything is touched where the journal cannot be written to, and is not recorded where it fails itself.
     pub journal: *const nlxtp_journal,
     /// The node's name in `journal`, by which a replay finds it: the same in every process, and no other
-    /// node's. Any bytes; it must be set if `journal` is.
+    /// node's. Any bytes, one at least; it must be set if `journal` is.
     pub journal_name: *const c_char,
 }
 
@@ -168,7 +168,10 @@ impl Wishes {
         };
         let journal = match borrow_optional(given.journal)? {
             None => None,
-            Some(journal) => Some((journal.clone(), bytes(given.journal_name, "journal_name")?.to_vec())),
+            Some(journal) => match bytes(given.journal_name, "journal_name")? {
+                [] => return Err(invalid("the journal_name is empty".into())),
+                name => Some((journal.clone(), name.to_vec())),
+            },
         };
         Ok(Self { given, limits, known, memory, journal })
     }

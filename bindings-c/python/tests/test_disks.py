@@ -73,6 +73,7 @@ class Journals(TestCase):
         journal = nlxtp.Journal(path, keep_archives=True)
         shared = self.make_folder("shared")
         self.failure(nlxtp.InvalidInput, nlxtp.Node, shared, journal=journal)
+        self.failure(nlxtp.InvalidInput, nlxtp.Node, shared, journal=journal, name="")
         self.failure(nlxtp.InvalidInput, nlxtp.Node, self.folder, journal=journal, name="client")
         node = nlxtp.Node(shared, journal=journal, name=u"cli\u00e9nt")
         del journal

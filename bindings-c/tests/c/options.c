@@ -200,6 +200,8 @@ int main(int count, char **arguments) {
     options.journal = journal;
     node = UNTOUCHED;
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_open(target, &options, &node, &error));
+    options.journal_name = "";
+    FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_open(target, &options, &node, &error));
     options.journal_name = "client";
     /* Where an upload would erase it. */
     FAILS(NLXTP_ERROR_INVALID_INPUT, nlxtp_node_open(folder, &options, &node, &error));
