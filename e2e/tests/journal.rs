@@ -1,14 +1,15 @@
-//! The journal with real guests: the paper's first experiment (section 4.3.1) on containers is recorded,
-//! verified, and done again on fresh ones.
+//! The journal with real guests: the paper's first experiment (section 4.3.1) on containers and virtual
+//! machines is recorded, verified, and done again on fresh ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nlxtp_e2e::accelerator::Accelerator;
 use nlxtp_e2e::experiment::{Experiment, Interpreter};
 use nlxtp_e2e::process::{Finished, run};
-use nlxtp_e2e::{Container, places};
+use nlxtp_e2e::{Container, Initramfs, places};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -61,6 +62,14 @@ impl Folder {
     }
 }
 
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Of a machine that a failed test has left on.
+        let kill = "for pid in \"$1\"/*.pid; do [ ! -e \"$pid\" ] || kill -KILL \"$(cat \"$pid\")\"; done";
+        let _ = Command::new("sh").args(["-c", kill, "sh"]).arg(self.folder.path()).status();
+    }
+}
+
 fn container_with_daemon() -> Container {
     let mut container = Container::with_guest_program(&places::nlxtp_guest());
     container.start_at_boot(DAEMON);
@@ -105,6 +114,54 @@ fn a_replay_invokes_the_monitor() {
     fresh.start();
     let (code, answer) = folder.replay(&["--on", &on("node", &fresh), "--invoke", &fresh.invoke_command()]);
     assert_eq!((code, &answer["same"]), (0, &true.into()), "{answer}");
+}
+
+/// Shell commands that turn a virtual machine with the disk `$NLXTP_TARGET` on and off, as a testbed has them.
+fn power_commands(folder: &Folder) -> [String; 2] {
+    let initramfs = folder.path("initramfs");
+    Initramfs::Daemon(places::nlxtp_guest()).build(&initramfs, "");
+    let on = format!(
+        "exec {qemu} -nodefaults -no-user-config -nic none -display none -m 128 -accel {accelerator} \
+         -kernel {kernel} -initrd {initramfs} -append 'quiet no_timer_check' \
+         -drive if=virtio,format=raw,file=\"$NLXTP_TARGET\" -pidfile \"$NLXTP_TARGET.pid\" -daemonize",
+        qemu = places::tool("qemu-system-x86_64").display(),
+        accelerator = Accelerator::of_this_machine().name(),
+        kernel = places::guest_boot().join("vmlinuz").display(),
+        initramfs = initramfs.display(),
+    );
+    let off = "pid=$(cat \"$NLXTP_TARGET.pid\") && kill \"$pid\" && \
+               while [ -e \"$NLXTP_TARGET.pid\" ]; do sleep 0.1; done";
+    [on, off.into()]
+}
+
+#[test]
+#[ignore = "needs root, debootstrap and QEMU; `make test` runs it"]
+fn an_experiment_on_a_virtual_machine_is_repeated_on_another() {
+    let folder = Folder::new();
+    let [on, off] = power_commands(&folder);
+    let experiment = Experiment::new(Interpreter::Sh);
+    let [disk, other] = ["disk.img", "other.img"].map(|name| {
+        let disk = folder.path(name).display().to_string();
+        folder.call(&["disk", "create", &disk]).success();
+        disk
+    });
+    let archive = experiment.archive().display().to_string();
+    let call = |verb: &str, options: &[&str]| {
+        folder.call(&[&[verb, &disk], options, &["--node", "machine"]].concat()).success();
+    };
+    let power = |command: &str| {
+        run(Command::new("sh").args(["-c", command]).env("NLXTP_TARGET", &disk), PATIENCE).success();
+    };
+    call("upload", &[&archive, "--keep-archives", "--guest-power", "off"]);
+    power(&on);
+    call("wait", &["--timeout", "200s", "--guest-power", "on"]);
+    power(&off);
+    call("download", &[folder.path("results.tar.gz").to_str().unwrap()]);
+
+    let new = format!("machine={other}");
+    let (code, answer) = folder.replay(&["--on", &new, "--power-on", &on, "--power-off", &off]);
+    assert_eq!((code, &answer["same"]), (0, &true.into()), "{answer}");
+    assert!(!folder.path("other.img.pid").exists(), "the machine is turned off in the end");
 }
 
 /// The start script looks at what the guest is like, so that a replay elsewhere comes out otherwise.

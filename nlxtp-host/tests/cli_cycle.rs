@@ -238,6 +238,11 @@ fn how_the_start_script_is_executed_is_told() {
     }
     assert_eq!(fs::read(place.path("invoked")).unwrap(), b"invoked\n");
 
+    // Whatever that starts, and goes on, can be ended by signals as usual.
+    let blocked = "sed -n 's/^SigBlk:[[:space:]]*//p' /proc/$$/status > blocked";
+    target.call("upload", &["a.tar.gz", "--invoke", blocked]).expect(0);
+    assert_eq!(fs::read(place.path("blocked")).unwrap(), b"0000000000000000\n");
+
     let failed = target.call("upload", &["a.tar.gz", "--invoke", "echo no such guest >&2; false"]).expect(8);
     failed.says(&["no such guest", "the upload stands"]);
     let failed = target.call("upload", &["a.tar.gz", "--json", "--invoke", "false"]).expect(8).json();

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use cli_support::{Finished, KINDS, Kind, Place, finished, is_ignored, running, tar, tar_gz, unpack};
+use cli_support::{Finished, KINDS, Kind, Place, finished, is_ignored, running, signals, tar, tar_gz, unpack};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rextfv_core::ids::BootId;
@@ -21,10 +21,11 @@ fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
 }
 
-/// Waits until the child takes signals in a thread of its own.
+/// Waits until the child handles signals.
 fn until_it_takes_signals(child: &Child) {
-    let threads = format!("/proc/{}/task", child.id());
-    while fs::read_dir(&threads).unwrap().count() < 2 {
+    let process = child.id().to_string();
+    let terminating = 1 << (Signal::SIGTERM as u64 - 1);
+    while !is_ignored(Signal::SIGTERM) && signals(&process, "SigCgt") & terminating == 0 {
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,43 +1,35 @@
 //! Signals that cancel.
 
+use std::sync::mpsc;
 use std::thread;
 
-use nix::sys::signal::{SigSet, Signal};
 use nlxtp_host::control::CancelToken;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 /// Lets SIGINT, SIGTERM and SIGHUP cancel the operation that holds the token; a second one kills, as
 /// without this. Signals that whoever called has set to be ignored (`nohup`, a shell's background
-/// jobs) stay ignored.
-///
-/// To be called before any other thread is started.
+/// jobs) stay ignored. They are handled, not blocked, so commands that are run here get them as ever.
 pub fn cancel_on_signals() -> CancelToken {
     let token = CancelToken::new();
     let ignored = ignored_signals();
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        if ignored & (1 << (signal as u32 - 1)) == 0 {
-            signals.add(signal);
-        }
-    }
+    let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(move |signal| ignored & (1 << (signal - 1)) == 0);
+    let (registered, waiting) = mpsc::channel::<()>();
+    let cancelled = token.clone();
     // Where any of this is not possible, signals do what they always do.
-    if signals.thread_block().is_err() {
-        return token;
-    }
-    let (waited_for, cancelled) = (signals, token.clone());
-    let waiting = thread::Builder::new().name("signals".into()).spawn(move || {
-        let came = waited_for.wait();
-        if came.is_ok() {
+    let _ = thread::Builder::new().name("signals".into()).spawn(move || {
+        let Ok(mut signals) = Signals::new(heeded) else { return };
+        drop(registered);
+        for signal in signals.forever() {
+            if cancelled.is_cancelled() {
+                let _ = emulate_default_handler(signal);
+            }
             cancelled.cancel();
         }
-        // All other threads still hold them back, so the next one comes to this thread.
-        let _ = waited_for.thread_unblock();
-        loop {
-            thread::park();
-        }
     });
-    if waiting.is_err() {
-        let _ = signals.thread_unblock();
-    }
+    // Until the sender is gone, one way or another.
+    let _ = waiting.recv();
     token
 }
 

@@ -273,9 +273,14 @@ impl Target<'_> {
 /// Whether whoever runs the tests has a signal ignored, as shells do with SIGINT for their background
 /// jobs, and `nohup` with SIGHUP; the command respects that.
 pub fn is_ignored(signal: Signal) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let digits = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
-    u64::from_str_radix(digits, 16).unwrap() & (1 << (signal as u64 - 1)) != 0
+    signals("self", "SigIgn") & (1 << (signal as u64 - 1)) != 0
+}
+
+/// One of the sets of signals in a process' status, one bit each, from bit 0 for signal 1.
+pub fn signals(process: &str, set: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let digits = status.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(':')).unwrap().trim();
+    u64::from_str_radix(digits, 16).unwrap()
 }
 
 /// A record of a run that is under way.
