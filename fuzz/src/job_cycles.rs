@@ -314,8 +314,7 @@ impl Cycle {
     }
 
     fn is_content(&self, things: impl Iterator<Item = (String, (Thing, Option<u32>))>) {
-        // What an upload that was cut off has left does not count.
-        let mut found: Vec<_> = things.filter(|(path, _)| !path.starts_with(".nlxtp_upload")).collect();
+        let mut found: Vec<_> = things.collect();
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
         let names = |name: &String| name.clone();
         let expected: Vec<String> = self.model.content.0.keys().map(names).collect();

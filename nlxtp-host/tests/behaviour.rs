@@ -249,6 +249,24 @@ fn an_abandoned_upload_changes_nothing(store: &dyn Store) {
     assert_eq!(read(store, "auto_exec.sh").unwrap(), b"new", "the next upload works");
 }
 
+fn what_is_staged_is_no_content(store: &dyn Store) {
+    upload(store, SMALL);
+    let before = collect(store).order;
+    // On a disk, a name stands for all its spellings.
+    let names: &[&str] = match store.directory().representation() {
+        Representation::Posix => &[".nlxtp_upload"],
+        Representation::Fat => &[".NLXTP_Upload", ".nlxtp_upload"],
+    };
+    for name in names {
+        for file in ["new/auto_exec.sh", "old/1/result", "stray"] {
+            store.guest_writes(&format!("{name}/{file}"), b"of an upload that was cut off");
+        }
+        assert_eq!(collect(store).order, before, "{name}");
+    }
+    store.guest_writes("d/.nlxtp_upload", b"a file like any other");
+    assert_eq!(collect(store).order.len(), before.len() + 1, "deeper it is a name like any other");
+}
+
 fn reading_at_an_offset(store: &dyn Store) {
     let content: Vec<u8> = (0..100_000_u32).map(|number| (number % 251) as u8).collect();
     upload(store, &[("file", Some(&content)), ("d/x", Some(b""))]);
@@ -379,6 +397,7 @@ behaviour! {
     the_run_id_is_beside_the_content,
     an_upload_replaces_everything,
     an_abandoned_upload_changes_nothing,
+    what_is_staged_is_no_content,
     reading_at_an_offset,
     large_and_many,
     links_or_copies_of_them,

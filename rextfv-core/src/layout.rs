@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::entry_path::EntryPath;
 use crate::fat_names;
+use crate::shared_directory::Representation;
 
 /// The directory that the monitor makes for a run. Making it is the claim: whoever makes it runs
 /// the start script, and nobody else does.
@@ -63,6 +64,16 @@ pub fn is_reserved(path: &EntryPath) -> bool {
     })
 }
 
+/// Whether a path is [`STAGING_DIRECTORY`] or lies in it, as the storage compares names: what belongs to
+/// an upload that is under way or was cut off, and what it has replaced. No walk shows it.
+pub fn is_staged(path: &[u8], representation: Representation) -> bool {
+    let top = path.split(|&byte| byte == b'/').next().unwrap_or_default();
+    match representation {
+        Representation::Posix => top == STAGING_DIRECTORY.as_bytes(),
+        Representation::Fat => str::from_utf8(top).is_ok_and(|top| fat_names::are_one(top, STAGING_DIRECTORY)),
+    }
+}
+
 /// Whether a name at the top of the shared directory is a start script's.
 pub fn is_start_script(name: &[u8]) -> bool {
     name.strip_prefix(START_SCRIPT_PREFIX.as_bytes()).is_some_and(|rest| !rest.is_empty())
@@ -86,6 +97,21 @@ mod tests {
         assert_eq!(choose_start_script(names), Some(&b"auto_exec.sh"[..]));
         assert_eq!(choose_start_script([&b"auto_exec.py"[..], b"auto_exec.bin"]), Some(&b"auto_exec.bin"[..]));
         assert_eq!(choose_start_script([&b"auto_exec"[..], b"xauto_exec.sh"]), None);
+    }
+
+    #[test]
+    fn what_is_staged_is_found_as_the_storage_compares() {
+        for (path, posix, fat) in [
+            (".nlxtp_upload", true, true),
+            (".nlxtp_upload/new/a", true, true),
+            (".NLXTP_Upload/old", false, true),
+            (".nlxtp_uploads", false, false),
+            ("sub/.nlxtp_upload", false, false),
+            ("", false, false),
+        ] {
+            let staged = [Representation::Posix, Representation::Fat].map(|kind| is_staged(path.as_bytes(), kind));
+            assert_eq!(staged, [posix, fat], "{path}");
+        }
     }
 
     #[test]

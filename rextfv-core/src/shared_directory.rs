@@ -242,8 +242,9 @@ pub trait View {
     /// As for [`entry`](Self::entry).
     fn top_names(&mut self) -> Result<Vec<Vec<u8>>, Self::Error>;
 
-    /// Visits all entries, a directory before what it holds, names in byte order, the shared
-    /// directory itself left out.
+    /// Visits all entries, a directory before what it holds, names in byte order. Neither the shared
+    /// directory itself is shown nor what [is staged](crate::layout::is_staged) in it, which is no content:
+    /// that is passed over and not told as left out.
     ///
     /// # Errors
     /// As for [`entry`](Self::entry), or what the visitor returns.

@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use nix::sys::stat::{SFlag, stat};
 use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::EntryPath;
+use rextfv_core::layout;
 use rextfv_core::limits::Limits;
 use rextfv_core::retry::RetryPolicy;
 use rextfv_core::shared_directory::{
@@ -66,7 +67,7 @@ pub struct DiskOptions {
 impl Default for DiskOptions {
     /// 62 MiB, labelled `NLXTP`.
     fn default() -> Self {
-        Self { size: 62 << 20, label: rextfv_core::layout::VOLUME_LABEL.into() }
+        Self { size: 62 << 20, label: layout::VOLUME_LABEL.into() }
     }
 }
 
@@ -406,6 +407,19 @@ fn visit(
     Ok(None)
 }
 
+/// Whether a walk has come to what an upload stages. No host stages anything on a disk; a guest that copies a
+/// directory to it may bring some along.
+fn is_staged(item: &WalkItem) -> bool {
+    let path = match item {
+        WalkItem::LeftOut { directory, left_out } if directory.is_empty() => &left_out.name,
+        WalkItem::LeftOut { directory: path, .. }
+        | WalkItem::Entry { path, .. }
+        | WalkItem::TooDeep { path }
+        | WalkItem::Unreadable { path, .. } => path,
+    };
+    layout::is_staged(path.as_bytes(), Representation::Fat)
+}
+
 /// Why a walk leaves an entry out.
 fn unreadable(error: &FatError) -> LeftOutReason {
     match error {
@@ -494,6 +508,7 @@ impl View for DiskView<'_> {
         loop {
             let (path, reason) = match walk.next() {
                 None => return Ok(()),
+                Some(Ok(item)) if is_staged(&item) => continue,
                 Some(Err(error)) if try_again(&mut walk, &error) => continue,
                 Some(Ok(WalkItem::Unreadable { error, .. })) if try_again(&mut walk, &error) => continue,
                 Some(Err(error)) => return Err(error.into()),

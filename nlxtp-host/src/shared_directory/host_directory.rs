@@ -340,6 +340,9 @@ impl View for HostView<'_> {
                 Ok(found) => found,
                 Err(failure) => {
                     leave_out(path.to_string(), failure.reason(&path)?)?;
+            if layout::is_staged(path.as_bytes(), Representation::Posix) {
+                continue;
+            }
                     continue;
                 }
             };

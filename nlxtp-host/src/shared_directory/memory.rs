@@ -131,7 +131,8 @@ impl View for MemoryView<'_> {
     fn walk(&mut self, visitor: &mut dyn Visitor<Error = Error>) -> Result<()> {
         let mut nodes: Vec<_> = self.0.nodes().clone().into_iter().collect();
         nodes.sort_by(|(a, _), (b, _)| a.components().cmp(b.components()));
-        for (path, node) in &nodes {
+        let shown = |path: &EntryPath| !layout::is_staged(path.as_bytes(), self.0.representation);
+        for (path, node) in nodes.iter().filter(|(path, _)| shown(path)) {
             let entry = entry(path, node);
             match &node.1 {
                 Node::Directory => visitor.directory(&entry)?,
