@@ -82,12 +82,14 @@ fn what_is_wrong_with_a_start_script_is_told_by_all_who_see_it() {
             assert!(warning.starts_with("auto_exec.sh: ") && warning.contains(words), "{answer}");
         }
     }
-    // Of several, only the one that is started counts.
+    // Of several, only the one that is started is looked into.
     place.write(
         "two.tar.gz",
         &tar_gz(&[("auto_exec.py", b"x"), ("auto_exec.sh", b"#!/bin/sh\n"), ("auto_exec.a", b"x")]),
     );
-    assert!(!place.call(&["archive", "check", "two.tar.gz"]).expect(0).text().contains("warning"));
+    let told = place.call(&["archive", "check", "two.tar.gz", "--json"]).expect(0).json();
+    let ignored = "auto_exec.sh: it is started, and the other start scripts are not: auto_exec.a, auto_exec.py";
+    assert_eq!(told["warnings"], json!([ignored]));
     fs::set_permissions(place.path("e/auto_exec.sh"), PermissionsExt::from_mode(0o644)).unwrap();
     fs::write(place.path("e/auto_exec.sh"), "#!/bin/sh\n").unwrap();
     let created = place.call(&["archive", "create", "e", "-o", "-", "--force"]).expect(0);
@@ -261,6 +263,57 @@ fn what_an_archive_asks_for_its_run_is_validated_before_anything_is_changed() {
         "pack it without nlxtp.toml, and let its start script do what that asks for",
     ]);
     assert!(!place.path("m.tar").exists());
+}
+
+#[test]
+fn what_guests_would_not_find_is_told_before() {
+    let place = Place::new();
+    fs::create_dir(place.path("node")).unwrap();
+    place.target(cli_support::Kind::Disk, "disk.img");
+    experiment(&place, "e", "#!/bin/sh\n");
+    let calls = |words: &[&str], code: i32| {
+        for call in [&["archive", "create", "e", "-o", "e.tar", "--force"][..], &["archive", "check", "t.tar"]] {
+            let finished = place.call(call).expect(code);
+            let told = if code == 0 { finished.text() } else { &finished.stderr };
+            assert!(words.iter().all(|word| told.contains(word)), "{finished:?}");
+        }
+        let finished = place.call(&["upload", "node", "t.tar"]).expect(code);
+        let told = if code == 0 { finished.text() } else { &finished.stderr };
+        assert!(words.iter().all(|word| told.contains(word)), "{finished:?}");
+    };
+    let pack = || {
+        let packed = Command::new("tar").args(["-cf", "t.tar", "-C", "e", "."]).current_dir(place.root()).status();
+        assert!(packed.unwrap().success());
+    };
+    let manifest = place.path("e/nlxtp.toml");
+
+    symlink("data/input", &manifest).unwrap();
+    pack();
+    calls(&["nlxtp.toml\"", "a directory or a link", "pack it as a file"], 3);
+    fs::remove_file(&manifest).unwrap();
+    fs::create_dir(&manifest).unwrap();
+    pack();
+    calls(&["nlxtp.toml", "a directory or a link"], 3);
+    fs::remove_dir(&manifest).unwrap();
+
+    fs::write(&manifest, "start = 'python3 main.py'\n").unwrap();
+    pack();
+    calls(&["warning: nlxtp.toml: \"start\" is \"python3 main.py\"", "[\"python3\", \"main.py\"]"], 0);
+    fs::remove_file(&manifest).unwrap();
+
+    fs::rename(place.path("e/auto_exec.sh"), place.path("e/run.sh")).unwrap();
+    symlink("gone.sh", place.path("e/auto_exec.sh")).unwrap();
+    pack();
+    calls(&["warning: auto_exec.sh: it is a link to \"gone.sh\"", "nothing will be started"], 0);
+
+    for name in ["NLXTP.toml", "Auto_Exec.SH"] {
+        place.write("t.tar", &cli_support::tar(&[(name, b"#!/bin/sh\n")]));
+        place.call(&["archive", "check", "t.tar"]).expect(0);
+        let lower = format!("\"{}\"", name.to_lowercase());
+        for call in [&["archive", "check", "t.tar", "--for", "fat"][..], &["upload", "disk.img", "t.tar"]] {
+            place.call(call).expect(3).says(&[name, &lower, "small letters"]);
+        }
+    }
 }
 
 #[test]

@@ -21,10 +21,12 @@ use crate::shared_directory::{Attributes, Representation, Watch};
 mod links;
 mod manifest;
 mod refusal;
+mod start;
 
 use self::manifest::top_level_name;
 pub use self::manifest::{Lost, Manifest, ManifestDirectory, ManifestFile, ManifestLink, ManifestLinkKind};
 pub use self::refusal::{Refusal, RefusalReason};
+pub use self::start::StartProblem;
 
 /// An entry as an archive describes it, unchecked.
 #[derive(Debug, Clone, Copy)]
@@ -200,18 +202,12 @@ impl ManifestBuilder {
     /// archive. Called when all entries were taken.
     pub fn check_run(&mut self, run: &Result<RunManifest, ManifestProblem>) {
         match run {
-            Ok(run) if !run.start.is_empty() && !self.has_start_script() => {
+            Ok(run) if !run.start.is_empty() && self.start_script().is_none() => {
                 self.refuse(layout::MANIFEST.as_bytes(), RefusalReason::NothingToStart);
             }
             Ok(_) => {}
             Err(problem) => self.refuse(layout::MANIFEST.as_bytes(), problem.clone().into()),
         }
-    }
-
-    fn has_start_script(&self) -> bool {
-        let files = self.manifest.files.iter().map(|file| &file.path);
-        let links = self.pending_links.iter().map(|link| &link.path);
-        files.chain(links).filter_map(top_level_name).any(layout::is_start_script)
     }
 
     /// What was taken so far: directories and files in the order in which they were met, no links.
@@ -257,6 +253,7 @@ impl ManifestBuilder {
             return Ok(Judgement::LeftOut);
         }
         self.check_path(&path)?;
+        self.check_known_names(&path, entry.kind)?;
         let attributes = self.attributes(entry, &path);
         match entry.kind {
             RawKind::Directory => self.add_directory(&path, attributes, true).map(Judgement::Directory),
@@ -297,6 +294,25 @@ impl ManifestBuilder {
                     return Err(RefusalReason::NameTooLong);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Guests look for some names at the top, and do nothing, or something else than was meant, where
+    /// something else stands there.
+    fn check_known_names(&self, path: &EntryPath, kind: RawKind<'_>) -> Result<(), RefusalReason> {
+        let Some(top) = path.components().next() else { return Ok(()) };
+        let is_top = top.len() == path.as_bytes().len();
+        if let (Representation::Fat, Ok(top)) = (self.rules.representation, str::from_utf8(top)) {
+            let is_manifest = fat_names::are_one(top, layout::MANIFEST) && top != layout::MANIFEST;
+            let is_script = is_top && kind != RawKind::Directory && is_script_in_capitals(top);
+            if is_manifest || is_script {
+                return Err(RefusalReason::Capitals(top.to_ascii_lowercase()));
+            }
+        }
+        let is_plain = is_top && !matches!(kind, RawKind::Directory | RawKind::Symlink(_) | RawKind::HardLink(_));
+        if top == layout::MANIFEST.as_bytes() && !is_plain {
+            return Err(RefusalReason::ManifestNoFile);
         }
         Ok(())
     }
@@ -448,6 +464,13 @@ impl ManifestBuilder {
             .ok_or(RefusalReason::TotalTooLarge(limits.total_bytes))?;
         Ok(())
     }
+}
+
+/// Whether FAT takes the beginning of a name for a start script's, and guests do not.
+fn is_script_in_capitals(name: &str) -> bool {
+    let prefix = layout::START_SCRIPT_PREFIX;
+    let Some((start, rest)) = name.split_at_checked(prefix.len()) else { return false };
+    start != prefix && start.eq_ignore_ascii_case(prefix) && !rest.is_empty()
 }
 
 #[cfg(test)]

@@ -99,14 +99,13 @@ impl RunManifest {
         let path: Vec<&str> = assignment.key.iter().map(String::as_str).collect();
         match path[..] {
             ["start"] => {
-                let allowed =
-                    "a command such as \"./run\", or a list of it and its arguments such as [\"python3\", \"main.py\"]";
+                let allowed = "a command such as \"./run\", or a list of it and its arguments such as [\"python3\", \"main.py\"]; one in the archive without ..";
                 self.start = match value {
                     Value::Text(command) => Vec::from([command.clone()]),
                     value => value.texts().ok_or_else(|| wrong(allowed))?,
                 };
-                if self.start.first().is_none_or(String::is_empty) || self.start.iter().any(|word| word.contains('\0'))
-                {
+                let usable = self.start.first().is_some_and(|command| is_command(command));
+                if !usable || self.start.iter().any(|word| word.contains('\0')) {
                     return Err(wrong(allowed));
                 }
             }
@@ -181,6 +180,12 @@ fn patterns(value: &Value) -> Result<Vec<Pattern>, String> {
                 .ok_or_else(|| format!("{ALLOWED}, not beginning with / and without . and .. (\"{text}\")"))
         })
         .collect()
+}
+
+/// One with a slash lies in the archive, unless it begins with one, and must not lead out.
+fn is_command(command: &str) -> bool {
+    let in_archive = command.contains('/') && !command.starts_with('/');
+    !command.is_empty() && !(in_archive && command.split('/').any(|part| part == ".."))
 }
 
 fn is_variable(name: &str) -> bool {

@@ -238,13 +238,10 @@ impl<'c, 'p, W: Write> Builder<'c, 'p, W> {
     /// [`ErrorKind::Refused`] with all entries that an upload would refuse; the archive could not be
     /// written.
     pub fn finish(mut self) -> Result<Built> {
-        if let Some(run) = self.preview.run() {
-            self.judge.check_run(&run);
-        }
+        let (_, warnings) = self.preview.judge(&mut self.judge);
         let control = self.control;
         let manifest = self.judge.finish_watched(&|| control.check())?.map_err(Error::refused)?;
         let report = self.packer.finish()?;
-        let warnings = self.preview.warnings(&manifest);
         Ok(Built { manifest, report, warnings })
     }
 }

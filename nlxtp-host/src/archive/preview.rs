@@ -3,10 +3,10 @@
 
 #![forbid(unsafe_code)]
 
-use rextfv_core::archive_rules::Manifest;
+use rextfv_core::archive_rules::ManifestBuilder;
 use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::layout::{MANIFEST, choose_start_script, is_start_script};
-use rextfv_core::run_manifest::{MAX_MANIFEST_BYTES, ManifestProblem, RunManifest};
+use rextfv_core::run_manifest::{MAX_MANIFEST_BYTES, RunManifest};
 use rextfv_core::start_script::{self, HEAD_BYTES};
 
 use super::member::{Fingerprint, Member, MemberKind, Members};
@@ -71,18 +71,22 @@ impl Preview {
         }
     }
 
-    /// What the archive asks for its run; `None` if it asks for nothing.
-    pub(super) fn run(&self) -> Option<Result<RunManifest, ManifestProblem>> {
-        self.run.as_ref().map(|run| RunManifest::parse(&run.bytes))
-    }
-
-    /// What may keep the start script of this archive from running as it was meant.
-    pub(super) fn warnings(&self, manifest: &Manifest) -> Vec<String> {
+    /// Judges what is started of the archive, all of whose entries the builder was shown: what the archive asks
+    /// for its run is checked, and what may keep the start script from running as it was meant is returned, in
+    /// words, with the run that is asked for.
+    pub(super) fn judge(&self, builder: &mut ManifestBuilder) -> (Option<RunManifest>, Vec<String>) {
+        let run = self.run.as_ref().map(|run| RunManifest::parse(&run.bytes));
+        if let Some(run) = &run {
+            builder.check_run(run);
+        }
+        let run = run.and_then(Result::ok);
+        let mut warnings: Vec<String> = builder.start_problems(run.as_ref()).iter().map(ToString::to_string).collect();
         // A link in its place leads to something that was not looked at.
-        let script = self.script.as_ref().filter(|script| manifest.start_script() == Some(&script.name));
-        let Some(script) = script else { return Vec::new() };
-        let problems = start_script::problems(&script.bytes, script.mode & 0o111 != 0);
-        problems.into_iter().map(|problem| format!("{}: {problem}", displayable(&script.name))).collect()
+        if let Some(script) = self.script.as_ref().filter(|script| builder.start_script() == Some(&script.name)) {
+            let problems = start_script::problems(&script.bytes, script.mode & 0o111 != 0);
+            warnings.extend(problems.iter().map(|problem| format!("{}: {problem}", displayable(&script.name))));
+        }
+        (run, warnings)
     }
 }
 

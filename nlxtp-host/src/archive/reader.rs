@@ -93,9 +93,8 @@ impl<R: Read + Seek> ArchiveReader<R> {
         }
         let fingerprint = members.fingerprint();
         drop(members);
-        let manifest = judge.finish(&preview, control)?;
-        self.warnings = preview.warnings(&manifest);
-        self.run = preview.run().and_then(Result::ok);
+        let (manifest, run, warnings) = judge.finish(&preview, control)?;
+        (self.run, self.warnings) = (run, warnings);
         self.examined = Some(fingerprint);
         Ok(manifest)
     }
@@ -171,7 +170,7 @@ impl<R: Read + Seek> ArchiveReader<R> {
         let budget = Budget::for_content(rules.limits.total_bytes);
         let members = self.members(&step, budget, rules.limits.entries, Passes::One)?;
         let mut members = Previewed::new(members, &mut preview);
-        let manifest = pipeline::run(replacement, &|| control.check(), |feed| {
+        let (manifest, run, warnings) = pipeline::run(replacement, &|| control.check(), |feed| {
             let mut judge = Judge::new(rules);
             let mut made = 0;
             let mut chunk = vec![0; CHUNK];
@@ -199,18 +198,18 @@ impl<R: Read + Seek> ArchiveReader<R> {
                 }
                 while members.read(&mut chunk)? > 0 {}
             }
-            let manifest = judge.finish(members.preview(), control)?;
+            let judged = judge.finish(members.preview(), control)?;
+            let (manifest, ..) = &judged;
             // Copies of directories to which links lead have come to them.
             if manifest.directories.len() > made {
                 for directory in &manifest.directories {
                     feed.directory(&directory.path, directory.attributes)?;
                 }
             }
-            Ok(manifest)
+            Ok(judged)
         })?;
         drop(members);
-        self.warnings = preview.warnings(&manifest);
-        self.run = preview.run().and_then(Result::ok);
+        (self.run, self.warnings) = (run, warnings);
         make_links(&manifest, replacement, control)?;
         Ok(manifest)
     }
@@ -291,6 +290,9 @@ pub(crate) enum Shown<'a> {
     HardLink(&'a EntryPath),
 }
 
+/// What an upload makes of an archive, what the archive asks for its run, and warnings.
+type Judged = (Manifest, Option<RunManifest>, Vec<String>);
+
 /// Judges members, and notices when there is no use in reading on.
 struct Judge {
     builder: ManifestBuilder,
@@ -323,12 +325,10 @@ impl Judge {
         self.builder.so_far()
     }
 
-    fn finish(mut self, preview: &Preview, control: &Control<'_>) -> Result<Manifest> {
-        if let Some(run) = preview.run() {
-            self.builder.check_run(&run);
-        }
+    fn finish(mut self, preview: &Preview, control: &Control<'_>) -> Result<Judged> {
+        let (run, warnings) = preview.judge(&mut self.builder);
         let manifest = self.builder.finish_watched(&|| control.check())?.map_err(Error::refused)?;
-        self.too_large.map_or(Ok(manifest), Err)
+        self.too_large.map_or(Ok((manifest, run, warnings)), Err)
     }
 }
 

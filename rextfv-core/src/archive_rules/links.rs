@@ -144,16 +144,28 @@ impl ManifestBuilder {
 
     /// The file or directory that a link leads to, through other links.
     fn resolve(&self, links: &[PendingLink], link: &PendingLink) -> Result<Node, RefusalReason> {
-        let target = match &link.target {
-            PendingTarget::HardLink(_) => return self.hard_link_target(links, link).map(Node::File),
-            PendingTarget::Symlink(target) => target,
-        };
+        match &link.target {
+            PendingTarget::HardLink(_) => self.hard_link_target(links, link).map(Node::File),
+            PendingTarget::Symlink(target) => {
+                self.follow(links, link.path.parent().unwrap_or_else(EntryPath::root), target)
+            }
+        }
+    }
+
+    /// The file or directory that a link's target leads to from the directory of the link, through other
+    /// links.
+    pub(super) fn follow(
+        &self,
+        links: &[PendingLink],
+        directory: EntryPath,
+        target: &[u8],
+    ) -> Result<Node, RefusalReason> {
         let target_shown = || shown(target);
         if target.first() == Some(&b'/') {
             return Err(RefusalReason::LinkEscapes(target_shown()));
         }
         let mut hops = 0;
-        let mut here = link.path.parent().unwrap_or_else(EntryPath::root);
+        let mut here = directory;
         // Components still to go, the next one last.
         let mut ahead: Vec<Vec<u8>> = target.rsplit(|&byte| byte == b'/').map(<[u8]>::to_vec).collect();
         while let Some(component) = ahead.pop() {

@@ -84,6 +84,12 @@ pub enum RefusalReason {
     /// FAT takes the path for the same as another one's.
     #[error("FAT does not tell it apart from \"{0}\"")]
     CaseCollision(String),
+    /// FAT takes the name for one that guests look for, and guests do not.
+    #[error("FAT does not tell it apart from \"{0}\", which guests know in small letters only; spell it so")]
+    Capitals(String),
+    /// The place of `nlxtp.toml` is taken by something that guests do not read.
+    #[error("it is a directory or a link, and guests start nothing then; pack it as a file of its own")]
+    ManifestNoFile,
     /// What the archive asks for its run cannot be understood.
     #[error("{0}")]
     RunManifest(#[from] ManifestProblem),

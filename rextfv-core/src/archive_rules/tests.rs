@@ -245,6 +245,87 @@ fn a_download_can_be_uploaded_again() {
 }
 
 #[test]
+fn what_guests_look_for_is_what_they_find() {
+    let refused = |representation, entry| reason(rules(representation, LinkPolicy::Copy), &[file("x"), entry]);
+    for representation in [FAT, POSIX] {
+        for odd in [
+            entry("nlxtp.toml", RawKind::Directory),
+            file("nlxtp.toml/x"),
+            link("nlxtp.toml", "x"),
+            entry("nlxtp.toml", RawKind::HardLink(b"x")),
+        ] {
+            assert_eq!(refused(representation, odd), RefusalReason::ManifestNoFile, "{odd:?}");
+        }
+        assert!(build(rules(representation, LinkPolicy::Copy), &[file("nlxtp.toml"), file("d/nlxtp.toml/x")]).is_ok());
+    }
+    for (odd, meant) in [
+        (file("NLXTP.toml"), "nlxtp.toml"),
+        (file("Nlxtp.Toml/x"), "nlxtp.toml"),
+        (file("Auto_Exec.SH"), "auto_exec.sh"),
+        (file("AUTO_EXEC.py"), "auto_exec.py"),
+    ] {
+        assert_eq!(refused(FAT, odd), RefusalReason::Capitals(meant.into()));
+        assert!(build(rules(POSIX, LinkPolicy::Refuse), &[odd]).is_ok(), "{odd:?} is another name in a directory");
+    }
+    let fine = [file("auto_exec.SH"), entry("AUTO_EXEC.d", RawKind::Directory), file("d/NLXTP.toml")];
+    assert!(build(rules(FAT, LinkPolicy::Refuse), &fine).is_ok());
+}
+
+/// What may be wrong with what is started, in words.
+fn start_problems(entries: &[RawEntry<'_>], manifest: &str) -> Vec<String> {
+    let mut builder = ManifestBuilder::new(rules(POSIX, LinkPolicy::Refuse));
+    entries.iter().for_each(|entry| assert_ne!(builder.add(entry), Judgement::Refused));
+    let run = RunManifest::parse(manifest.as_bytes()).unwrap();
+    builder.start_problems(Some(&run)).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_start_script_that_is_not_there_or_not_alone_is_told() {
+    let script = link("auto_exec.sh", "bin/run");
+    for (entries, words) in [
+        (&[script][..], "auto_exec.sh: it is a link to \"bin/run\", which is no file in the archive"),
+        (&[script, file("bin/run/x")], "which is no file in the archive"),
+        (&[script, link("bin", "run"), file("run")], "which is no file in the archive"),
+        (&[script, link("bin", "..")], "outside the archive"),
+        (&[link("auto_exec.sh", "/opt/run")], "a link to \"/opt/run\", outside the archive"),
+        (&[link("auto_exec.sh", "auto_exec.sh")], "which is no file in the archive"),
+        (
+            &[file("auto_exec.py"), file("auto_exec.sh"), file("auto_exec.a"), file("d/auto_exec.b")],
+            "auto_exec.sh: it is started, and the other start scripts are not: auto_exec.a, auto_exec.py",
+        ),
+    ] {
+        let told = start_problems(entries, "");
+        assert!(told.len() == 1 && told[0].contains(words), "{words}: {told:?}");
+    }
+    let names: Vec<String> = (0..1000).map(|number| alloc::format!("auto_exec.{number:03}")).collect();
+    let many: Vec<_> = names.iter().map(|name| file(name)).collect();
+    assert!(start_problems(&many, "")[0].ends_with(": auto_exec.001, auto_exec.002, auto_exec.003, …"));
+    for entries in [&[file("auto_exec.sh")][..], &[script, link("bin", "./b"), file("b/run")], &[file("x")]] {
+        assert_eq!(start_problems(entries, ""), [""; 0]);
+    }
+}
+
+#[test]
+fn a_command_that_is_not_in_the_archive_is_told() {
+    let entries = [file("auto_exec.sh"), file("bin/run me"), link("in", "bin"), link("out", "/usr/bin")];
+    for (manifest, words) in [
+        ("start = 'python3 main.py'", "\"start\" is \"python3 main.py\", which stands for one program"),
+        ("start = ['/usr/bin/python3 main.py']", "which stands for one program"),
+        ("start = './run -x'", "which stands for one program"),
+        ("start = './run'", "\"start\" is \"./run\", and there is no such file in the archive"),
+        ("start = ['bin/', 'x']", "there is no such file in the archive"),
+        ("start = 'auto_exec.sh/x'", "there is no such file in the archive"),
+    ] {
+        let told = start_problems(&entries, manifest);
+        assert!(told.len() == 1 && told[0].contains(words), "{manifest}: {told:?}");
+    }
+    for fine in ["'python3'", "['sh', '-c', 'echo hello']", "'/bin/true'", "'./bin/run me'", "'in/run me'", "'out/env'"]
+    {
+        assert_eq!(start_problems(&entries, &alloc::format!("start = {fine}")), [""; 0], "{fine}");
+    }
+}
+
+#[test]
 fn what_is_lost_is_counted_and_start_scripts_are_executable() {
     let entries = [RawEntry { mode: 0o4755, has_owner: true, ..file("auto_exec.sh") }, file("b")];
     let manifest = build(rules(POSIX, LinkPolicy::Refuse), &entries).unwrap();

@@ -43,6 +43,7 @@ fn nothing_is_needed() {
     assert_eq!(RunManifest::parse(b"# nothing\r\n"), Ok(RunManifest::default()));
     assert_eq!(RunManifest::parse(b"[environment]\n"), Ok(RunManifest::default()));
     assert_eq!(RunManifest::parse(b"start = './run'\n").unwrap().start, ["./run"]);
+    assert_eq!(RunManifest::parse(b"start = ['/opt/../bin/x', '../y']\n").unwrap().start.len(), 2);
     assert_eq!(RunManifest::parse(b"user = 1000").unwrap().user.as_deref(), Some("1000"));
     let inline = RunManifest::parse(b"environment = { A = '1', B = '2' }\nenvironment.C = '3'").unwrap();
     assert_eq!(inline.environment.len(), 3);
@@ -59,6 +60,8 @@ fn what_is_wrong_is_told_with_its_place_and_what_is_allowed() {
         ("start = []", "line 1", &["a list", "python3"]),
         ("start = ['x', 1]", "line 1", &["other things than texts"]),
         ("start = true", "line 1", &["\"start\" is true; allowed is a command"]),
+        ("start = '../x'", "line 1, column 1", &["\"start\" is \"../x\"", "without .."]),
+        ("start = ['./a/../../x', 'y']", "line 1", &["without .."]),
         ("stdout-limit = '1.5G'", "line 1", &["64MiB"]),
         ("stdout-limit = -1", "line 1", &["-1", "64MiB"]),
         ("user = 'two words'", "line 1", &["user of the guest"]),
