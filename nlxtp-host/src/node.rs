@@ -494,6 +494,9 @@ fn blank_report(state: State, run_id: Option<RunId>) -> StatusReport {
 }
 
 fn slots_reason(first: SlotProblem, second: SlotProblem) -> String {
+    if first == SlotProblem::NoDirectory {
+        return first.to_string();
+    }
     let [a, b] = layout::STATUS_SLOTS;
     format!("{a}: {first}; {b}: {second}")
 }

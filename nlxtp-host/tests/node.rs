@@ -7,12 +7,15 @@ mod stores;
 
 use std::fs::{self, File};
 use std::io::{Cursor, Read};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use archives::{SCRIPT, archive};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use nlxtp_host::archive::OutputFormat;
 use nlxtp_host::control::{CancelToken, Control, Progress};
 use nlxtp_host::error::{Error, ErrorKind, Result};
@@ -458,6 +461,28 @@ fn an_upload_cut_off_at_any_step_is_finished_or_forgotten() {
         assert_eq!(tops(root), new, "{moved:?} were in place");
         assert_eq!(fs::read_to_string(root.join("sub/file")).unwrap(), "new");
     }
+}
+
+#[test]
+fn something_in_place_of_the_status_directory_is_no_status() {
+    let put: [fn(&Path); 4] = [
+        |path| fs::write(path, "").unwrap(),
+        |path| symlink(".", path).unwrap(),
+        |path| symlink("nowhere", path).unwrap(),
+        |path| mkfifo(path, Mode::S_IRWXU).unwrap(),
+    ];
+    for put in put {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut node = Node::new(HostDirectory::open(scratch.path()).unwrap());
+        node.upload(&mut archive(&[SCRIPT]), &Control::none()).unwrap();
+        put(&scratch.path().join("exec_status"));
+        let report = node.status().unwrap();
+        assert_eq!(report.state, State::Unreadable);
+        assert_eq!(report.reason.as_deref(), Some("exec_status is something else than a directory"));
+    }
+    let store = DiskStore::new();
+    store.guest_writes("exec_status", b"");
+    assert_eq!(Node::from_boxed(store.open()).status().unwrap().state, State::Unreadable);
 }
 
 /// The names at the top, as a view sees them.

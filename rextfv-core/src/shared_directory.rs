@@ -229,6 +229,16 @@ pub trait View {
     /// The storage could not be read, or is damaged, or was changing.
     fn entry(&mut self, path: &EntryPath) -> Result<Option<Entry>, Self::Error>;
 
+    /// Whether a FIFO, device or socket stands at a path, of which [`entry`](Self::entry) tells nothing.
+    /// Storage that cannot hold any needs not look.
+    ///
+    /// # Errors
+    /// As for [`entry`](Self::entry).
+    fn holds_special(&mut self, path: &EntryPath) -> Result<bool, Self::Error> {
+        let _ = path;
+        Ok(false)
+    }
+
     /// Reads from a regular file, from `offset` on, until `buffer` is full or the file ends.
     /// Returns how many bytes; `None` where there is no regular file.
     ///

@@ -7,7 +7,7 @@ use core::fmt;
 use crate::entry_path::EntryPath;
 use crate::ids::{ID_DIGITS, RunId};
 use crate::layout;
-use crate::shared_directory::{MayRetry, View};
+use crate::shared_directory::{EntryKind, MayRetry, View};
 use crate::status::{MAX_CUSTOM_BYTES, Status};
 use crate::status_codec::{Header, MAX_HEADER_BYTES, StatusDamage};
 use crate::tomato::{self, TomatoStatus};
@@ -23,7 +23,7 @@ pub enum Reading {
     Record(Status),
     /// The files of ToMaTo's guest modules.
     Tomato(TomatoStatus),
-    /// Status slots are there, but none can be used.
+    /// Status slots are there, but none can be used; or there is something in place of their directory.
     Unusable([SlotProblem; 2]),
 }
 
@@ -47,6 +47,8 @@ pub enum SlotProblem {
     Damaged(StatusDamage),
     /// Its record is about another run than the last upload's.
     OtherRun,
+    /// What should hold it, `exec_status`, is no directory.
+    NoDirectory,
 }
 
 impl fmt::Display for SlotProblem {
@@ -56,6 +58,7 @@ impl fmt::Display for SlotProblem {
             Self::Unreadable => f.write_str("the slot cannot be read from the disk"),
             Self::Damaged(damage) => damage.fmt(f),
             Self::OtherRun => f.write_str("the slot is about an earlier run"),
+            Self::NoDirectory => write!(f, "{} is something else than a directory", layout::STATUS_DIRECTORY),
         }
     }
 }
@@ -242,11 +245,14 @@ impl StatusReader {
 
 /// What there is of a run that has written no status slot.
 fn without_slots<E>(view: &mut dyn View<Error = E>) -> Result<Reading, E> {
-    // All of the other dialect's files lie in there.
-    if view.entry(&path(layout::STATUS_DIRECTORY))?.is_none() {
-        return Ok(Reading::NotStarted);
+    let directory = path(layout::STATUS_DIRECTORY);
+    match view.entry(&directory)?.map(|entry| entry.kind) {
+        // All of the other dialect's files lie in there.
+        Some(EntryKind::Directory) => Ok(read_tomato(view)?.map_or(Reading::Claimed, Reading::Tomato)),
+        None if !view.holds_special(&directory)? => Ok(Reading::NotStarted),
+        // No monitor makes that, and no run begins as long as it is there.
+        _ => Ok(Reading::Unusable([SlotProblem::NoDirectory; 2])),
     }
-    Ok(read_tomato(view)?.map_or(Reading::Claimed, Reading::Tomato))
 }
 
 /// The run id that the last upload left, if it left one that can be read.

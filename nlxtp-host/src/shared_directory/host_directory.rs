@@ -290,6 +290,10 @@ impl View for HostView<'_> {
         }))
     }
 
+    fn holds_special(&mut self, path: &EntryPath) -> Result<bool> {
+        Ok(matches!(self.find(path)?, Some(Found::Special)))
+    }
+
     fn read_at(&mut self, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>> {
         let kept = self.kept.as_ref().and_then(|kept| kept.as_ref());
         if let Some(file) = kept.and_then(|kept| kept.get(path.as_bytes())) {
@@ -336,13 +340,13 @@ impl View for HostView<'_> {
                 leave_out(displayable(&name), LeftOutReason::UnusableName)?;
                 continue;
             };
+            if layout::is_staged(path.as_bytes(), Representation::Posix) {
+                continue;
+            }
             let found = match level.directory.find(&name).map_err(EntryFailure::from) {
                 Ok(found) => found,
                 Err(failure) => {
                     leave_out(path.to_string(), failure.reason(&path)?)?;
-            if layout::is_staged(path.as_bytes(), Representation::Posix) {
-                continue;
-            }
                     continue;
                 }
             };

@@ -141,6 +141,11 @@ fn nothing_and_a_bare_claim() {
 }
 
 #[test]
+fn something_in_place_of_the_directory_is_no_claim() {
+    assert_eq!(read(&[("exec_status", b"")]), Reading::Unusable([SlotProblem::NoDirectory; 2]));
+}
+
+#[test]
 fn tomatos_files_are_understood() {
     let tomato = |running_info, done, custom: Option<&[u8]>| {
         Reading::Tomato(TomatoStatus { running_info, done, custom: custom.map(<[u8]>::to_vec) })
