@@ -113,13 +113,20 @@ impl EntryPath {
     }
 }
 
+/// Whether a character changes how what stands around it is shown: one that controls a terminal, ends a
+/// line, or turns the direction of text about.
+fn is_deceptive(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Shows bytes from an untrusted side: printable characters as they are, everything else escaped,
-/// so that a name can neither break a line nor drive a terminal.
+/// so that a name can neither break a line nor drive a terminal nor be read in another order.
 pub fn displayable(bytes: &[u8]) -> String {
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if character.is_control() || character == '\\' {
+            if is_deceptive(character) || character == '\\' {
                 let _ = write!(shown, "{}", character.escape_default());
             } else {
                 shown.push(character);
@@ -225,8 +232,22 @@ mod tests {
     }
 
     #[test]
+    fn display_cannot_be_read_in_another_order() {
+        assert_eq!(displayable("results\u{202e}gpj.sh".as_bytes()), "results\\u{202e}gpj.sh");
+        for character in "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202d}\u{2066}\u{2069}".chars() {
+            let escaped = alloc::format!("\\u{{{:x}}}", u32::from(character));
+            assert_eq!(displayable(character.encode_utf8(&mut [0; 4]).as_bytes()), escaped);
+        }
+        // Those of other scripts, and what joins emoji, stay.
+        let plain = "\u{5e9}\u{5dc}\u{5d5}\u{5dd} \u{1f469}\u{200d}\u{1f52c} \u{2010}";
+        assert_eq!(displayable(plain.as_bytes()), plain);
+    }
+
+    #[test]
     fn what_is_shown_leads_back() {
-        for bytes in [&b"plain"[..], b"a\x1b[31m\n\xff\\", b"\r\t\0", "\u{85}\u{fc}".as_bytes(), b"\\x41", b""] {
+        let turned = "a\u{202e}b\u{2069}".as_bytes();
+        for bytes in [&b"plain"[..], b"a\x1b[31m\n\xff\\", b"\r\t\0", "\u{85}\u{fc}".as_bytes(), turned, b"\\x41", b""]
+        {
             assert_eq!(from_displayable(&displayable(bytes)).as_deref(), Some(bytes));
         }
         for shown in ["\\", "\\q", "\\x4", "\\xzz", "\\u{", "\\u{110000}", "\\u{}"] {
