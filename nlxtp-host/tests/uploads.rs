@@ -237,6 +237,42 @@ fn when_time_is_up_the_removal_of_old_content_is_left_to_the_next_upload() {
     assert!(!leftover.exists());
 }
 
+#[test]
+#[ignore = "needs root; `make test` runs it"]
+fn what_cannot_be_moved_or_removed_is_named_with_the_way_out() {
+    let precious = |target: &Target, place: &str, set: &str| {
+        Command::new("chattr").arg(set).arg(target.path.join(place)).status().unwrap().success()
+    };
+    let target = Target::directory();
+    let upload = |name| target.node().upload(&mut archive(&[SCRIPT, (name, b"new")]), &Control::none());
+    target.upload(&[SCRIPT, ("precious", b"old")]);
+    if !precious(&target, "precious", "+i") {
+        // A file system without this attribute.
+        return;
+    }
+    let error = upload("new").unwrap_err();
+    assert!(precious(&target, "precious", "-i"));
+    assert_eq!((error.kind(), error.object()), (ErrorKind::Unfinished, Some("precious")), "{error}");
+    assert!(error.hint().unwrap().contains("chattr -i"), "{error}");
+    upload("newer").unwrap();
+    assert_eq!(fs::read(target.path.join("newer")).unwrap(), b"new");
+    assert!(!target.path.join("new").exists() && !target.path.join("precious").exists());
+
+    // Deeper, it goes out of the way, and stands in that of the next upload.
+    target.upload(&[SCRIPT, ("d/precious", b"old")]);
+    assert!(precious(&target, "d/precious", "+i"));
+    upload("new").unwrap();
+    let error = upload("newer").unwrap_err();
+    let leftover = fs::read_dir(target.path.join(".nlxtp_upload")).unwrap();
+    let mut places = leftover.map(|entry| entry.unwrap().path().join("precious"));
+    let place = places.find(|place| place.exists()).expect("it is still there");
+    assert!(precious(&target, place.to_str().unwrap(), "-i"));
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    assert!(error.message().contains("\"precious\"") && error.hint().unwrap().contains("chattr -i"), "{error}");
+    upload("newer").unwrap();
+    assert!(!target.path.join(".nlxtp_upload").exists());
+}
+
 fn count(directory: &Path) -> usize {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.map(|path| 1 + if path.is_dir() { count(&path) } else { 0 }).sum()

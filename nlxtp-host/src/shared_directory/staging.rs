@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+mod swap;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -22,7 +24,8 @@ use rextfv_core::ids::RunId;
 use rextfv_core::layout::{self, STAGING_DIRECTORY};
 use rextfv_core::shared_directory::{Attributes, Content, Replacement, Watch};
 
-use super::beneath::{Directory, Found, Patience, UniqueNames, set_attributes};
+use self::swap::{roll_forward, with_way_to_move};
+use super::beneath::{Directory, Found, Patience, set_attributes};
 use super::room::{self, Room};
 use crate::early_flush::EarlyFlush;
 use crate::error::{Error, ErrorKind, Result};
@@ -82,7 +85,7 @@ impl Staging {
         if let Some(staging) = root.remove_unless_directory(STAGING).map_err(doing)? {
             roll_forward(&root, &staging, &mut patience)?;
             drop(staging);
-            root.remove_tree(STAGING, &mut patience).map_err(doing)?;
+            root.remove_tree(STAGING, &mut patience).map_err(|error| with_way_to_move(error, doing))?;
         }
         check_mounts(&root)?;
         // Leftovers may have taken the space.
@@ -195,6 +198,17 @@ fn nothing_changed(error: Error) -> Error {
     }
 }
 
+/// An error after the new content counts, told with the entry at which it happened and its way out.
+fn unfinished(error: Error) -> Error {
+    let message = "the new content counts, but could not be put in its place";
+    let hint = error.hint().unwrap_or("any further operation goes on with that; or upload again");
+    let unfinished = Error::new(ErrorKind::Unfinished, message).with_source(error.message()).with_hint(hint);
+    match error.object() {
+        Some(object) => unfinished.with_object(object),
+        None => unfinished,
+    }
+}
+
 /// Takes the lock that keeps uploads of our own apart; `None` if somebody has it.
 fn lock(root: &Directory) -> Result<Option<Flock<OwnedFd>>> {
     // A handle of its own: the lock goes when it is closed, and with no other.
@@ -205,6 +219,9 @@ fn lock(root: &Directory) -> Result<Option<Flock<OwnedFd>>> {
         Err((_, errno)) => Err(Error::io("lock the shared directory", errno.into())),
     }
 }
+
+/// Entries whose names are read at once.
+const BATCH: usize = 10_000;
 
 /// What is mounted at the top cannot be moved out of the way; better known before anything is moved.
 fn check_mounts(root: &Directory) -> Result<()> {
@@ -258,107 +275,6 @@ pub(super) fn recover_if_idle(root: &Directory) {
             let _ = root.remove_tree(STAGING, &mut patience);
         }
     }
-}
-
-/// Steps 3 to 6: from new content that counts to new content in its place.
-///
-/// What is in the staging directory and cannot be of our making is removed: it must not stand in the
-/// way of all uploads to come.
-fn roll_forward(root: &Directory, staging: &Directory, patience: &mut Patience<'_>) -> Result<()> {
-    let doing = |error| {
-        let error = Error::io("put the new content in its place", error);
-        match error.kind() {
-            ErrorKind::NoSpace => error.with_hint("it counts already: make room, and the next operation goes on"),
-            _ => error,
-        }
-    };
-    let mut swap = Swap { root, staging, patience, unique: UniqueNames::new().map_err(doing)? };
-    if staging.remove_unless_directory(COMMIT).map_err(doing)?.is_some() {
-        staging.remove_tree(READY, swap.patience).map_err(doing)?;
-        swap.move_old(layout::is_start_script).map_err(doing)?;
-        root.flush_file_system().map_err(doing)?;
-        swap.move_old(|name| name != STAGING).map_err(doing)?;
-        staging.rename_new(COMMIT, staging, READY).map_err(doing)?;
-        root.flush_file_system().map_err(doing)?;
-    }
-    if let Some(ready) = staging.remove_unless_directory(READY).map_err(doing)? {
-        swap.put_new(&ready, |name| name == layout::RUN_ID.as_bytes()).map_err(doing)?;
-        swap.put_new(&ready, |name| !layout::is_start_script(name)).map_err(doing)?;
-        root.flush_file_system().map_err(doing)?;
-        // The preferred start script last.
-        swap.put_new(&ready, |name| name != layout::START_SCRIPT.as_bytes()).map_err(doing)?;
-        swap.put_new(&ready, |_| true).map_err(doing)?;
-        staging.remove_tree(READY, swap.patience).map_err(doing)?;
-        // A guest's daemon has seen the start script come while it might not start it; the end of the
-        // staging directory, which it would see too, may take long.
-        let _ = root.touch();
-        root.flush_file_system().map_err(doing)?;
-    }
-    Ok(())
-}
-
-/// Moves entries between the top of the shared directory and the staging directory.
-struct Swap<'a, 'p> {
-    root: &'a Directory,
-    staging: &'a Directory,
-    patience: &'a mut Patience<'p>,
-    unique: UniqueNames,
-}
-
-/// Entries that are moved before the directory is read again.
-const BATCH: usize = 10_000;
-
-impl Swap<'_, '_> {
-    /// Moves what is wanted from the top out of the way.
-    fn move_old(&mut self, wanted: impl Fn(&[u8]) -> bool) -> io::Result<()> {
-        loop {
-            let names = self.root.names_where(BATCH, &wanted)?;
-            if names.is_empty() {
-                return Ok(());
-            }
-            self.patience.spend_pass()?;
-            // Each time anew: nothing can be moved into a directory that the guest has removed.
-            let old = self.old()?;
-            for name in names {
-                self.patience.spend()?;
-                self.root.move_under_free_name(&name, &old, &mut self.unique)?;
-            }
-        }
-    }
-
-    /// Moves what is wanted of the new content to the top. A guest may have put the staging
-    /// directory's own name among it, which cannot be moved there.
-    fn put_new(&mut self, ready: &Directory, wanted: impl Fn(&[u8]) -> bool) -> io::Result<()> {
-        loop {
-            let names = ready.names_where(BATCH, |name| name != STAGING && wanted(name))?;
-            if names.is_empty() {
-                return Ok(());
-            }
-            self.patience.spend_pass()?;
-            for name in names {
-                self.patience.spend()?;
-                match ready.rename_new(&name, self.root, &name) {
-                    // What stands in the way was made by the guest, meanwhile; then once more.
-                    Err(error) if is_in_the_way(&error) => {
-                        self.root.move_under_free_name(&name, &self.old()?, &mut self.unique)?;
-                    }
-                    other => other?,
-                }
-            }
-        }
-    }
-
-    fn old(&self) -> io::Result<Directory> {
-        if let Some(old) = self.staging.remove_unless_directory(OLD)? {
-            return Ok(old);
-        }
-        self.staging.create_directory(OLD, PRIVATE_MODE)?;
-        self.staging.directory(OLD)
-    }
-}
-
-fn is_in_the_way(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY | libc::EISDIR | libc::ENOTDIR))
 }
 
 impl Replacement for Staging {
@@ -474,12 +390,7 @@ impl Replacement for Staging {
             .flush_file_system()
             .map_err(|error| Error::io("flush the new content", error))
             .and_then(|()| roll_forward(&self.root, &self.staging, &mut Patience::of_an_upload()));
-        placed.map_err(|error| {
-            let message = "the new content counts, but could not be put in its place";
-            Error::new(ErrorKind::Unfinished, message)
-                .with_source(error)
-                .with_hint("any further operation goes on with that; or upload again")
-        })?;
+        placed.map_err(unfinished)?;
         // What is not removed does no harm there: the new content is in its place.
         let may_go_on = || watch().map_err(io::Error::other);
         let _ = self.root.remove_tree(STAGING, &mut Patience::of_an_upload().while_allowed(&may_go_on));

@@ -5,6 +5,7 @@ use std::io;
 use nix::errno::Errno;
 use nix::sys::stat::{self, Mode};
 use nix::unistd::geteuid;
+use rextfv_core::entry_path::displayable;
 
 use super::{Directory, PINNED_DIRECTORY, change_mode};
 
@@ -88,14 +89,16 @@ impl Directory {
             patience.spend_pass()?;
             for child in if_there(top.names(BATCH))? {
                 patience.spend()?;
-                let Some(directory) = top.remove_unless_directory(&child)? else { continue };
+                let failed = |error| at(&child, error);
+                let Some(directory) = top.remove_unless_directory(&child).map_err(failed)? else { continue };
                 for grandchild in if_there(directory.names(BATCH))? {
                     patience.spend()?;
-                    if directory.remove_unless_directory(&grandchild)?.is_some() {
-                        directory.move_under_free_name(&grandchild, &top, &mut unique)?;
+                    let failed = |error| at(&grandchild, error);
+                    if directory.remove_unless_directory(&grandchild).map_err(failed)?.is_some() {
+                        directory.move_under_free_name(&grandchild, &top, &mut unique).map_err(failed)?;
                     }
                 }
-                top.remove_directory_if_empty(&child)?;
+                top.remove_directory_if_empty(&child).map_err(failed)?;
             }
             self.remove_directory_if_empty(name)?;
         }
@@ -105,10 +108,13 @@ impl Directory {
     /// Removes an entry, but for a directory, which is opened instead. `None` if nothing has the
     /// name (any more).
     pub fn remove_unless_directory(&self, name: &[u8]) -> io::Result<Option<Self>> {
+        let mut failure = Errno::EBUSY.into();
         for _ in 0..MOST_LOOKS {
             match self.remove_file(name).map_err(|error| (error.raw_os_error(), error)) {
                 Ok(()) | Err((Some(libc::ENOENT), _)) => return Ok(None),
-                Err((Some(libc::EISDIR | libc::EPERM), _)) => {}
+                Err((Some(libc::EISDIR), _)) => {}
+                // Some file systems say so of a directory, and all of what is immutable.
+                Err((Some(libc::EPERM), error)) => failure = error,
                 Err((_, error)) => return Err(error),
             }
             match self.directory_at_any_rate(name) {
@@ -117,7 +123,7 @@ impl Directory {
                 other => return other.map(Some),
             }
         }
-        Err(Errno::EBUSY.into())
+        Err(failure)
     }
 
     /// Opens a directory that is to be emptied, and lets its owner do that if need be.
@@ -160,6 +166,14 @@ impl Directory {
             }
         }
         Err(Errno::EEXIST.into())
+    }
+}
+
+/// A failure at an entry, with its name where it is one that somebody must find: it was made immutable, perhaps.
+fn at(name: &[u8], error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => io::Error::new(error.kind(), format!("\"{}\": {error}", displayable(name))),
+        _ => error,
     }
 }
 
