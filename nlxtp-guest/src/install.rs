@@ -231,7 +231,10 @@ fn plan(
     after.entries.extend(site.before.entries.iter().filter(stays).cloned());
     let of_items = items.iter().filter_map(Item::path).map(above);
     for place in [above(record::PLACE), shared].into_iter().chain(of_items) {
-        site.missing_directories(place).for_each(|directory| after.add(Kind::Directory, "", directory));
+        for directory in site.missing_directories(place) {
+            site.check_free(directory)?;
+            after.add(Kind::Directory, "", directory);
+        }
     }
     items.iter().for_each(|item| after.add_item(item));
     site.after = after;

@@ -339,6 +339,19 @@ fn a_hostile_root_leads_nowhere() {
         let _ = place.run(Task::Uninstall, |_| ());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1, "{link}");
     }
+    for path in ["usr/local", "usr/local/sbin", "var"] {
+        let place = Place::sysvinit();
+        fs::create_dir_all(place.path(path)).unwrap();
+        fs::remove_dir(place.path(path)).unwrap();
+        symlink(outside.path(), place.path(path)).unwrap();
+        let before = place.everything();
+        let problem = place.run(Task::Install, |_| ()).unwrap_err();
+        assert!(problem.starts_with(&format!("/{path} in ")) && problem.contains("out of this root"), "{problem}");
+        assert_eq!(place.everything(), before, "nothing was begun");
+    }
+    let place = Place::sysvinit();
+    place.write("usr/local", "");
+    assert!(place.run(Task::Install, |_| ()).unwrap_err().contains("is no directory"));
     let place = Place::sysvinit();
     symlink(outside.path().join("nlxtp.conf"), place.path(CONFIGURATION)).unwrap();
     place.done(Task::Install);
