@@ -309,7 +309,7 @@ impl Run<'_> {
             custom: self.custom.text.as_deref(),
             progress: self.custom.progress,
         };
-        let written = survive(self.writer.commit(&self.claim.status, snapshot).doing(|| "write the status"));
+        let written = survive(self.writer.commit(&self.claim.status, snapshot));
         self.last_record = Instant::now();
         self.next_beat = self.last_record + self.config.heartbeat;
         written.is_some()
