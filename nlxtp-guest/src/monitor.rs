@@ -113,8 +113,8 @@ pub fn run(config: &Config, background: bool) -> Result<(), Error> {
     let (state, ended) = match started {
         Ok(child) => run.watch_over(child)?,
         Err(NotStarted { code, message }) => {
-            note(message.trim_end());
-            run.outputs.say(&message);
+            note(&message);
+            run.outputs.say(&format!("nlxtp-guest: {message}\n"));
             (RunState::Finished, Some(Ending::Exit(code)))
         }
     };
@@ -163,7 +163,7 @@ impl Run<'_> {
     fn refuse(&mut self, why: &str) -> NotStarted {
         let told = custom::replace(&self.claim.status, base_name(layout::CUSTOM), why.as_bytes());
         survive(told.doing(|| "set the Custom Status"));
-        NotStarted { code: CANNOT_START, message: format!("nlxtp-guest: {why}\n") }
+        NotStarted { code: CANNOT_START, message: why.to_owned() }
     }
 
     /// Removes what the manifest does not keep, if the script has come to its end.
