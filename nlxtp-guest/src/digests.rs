@@ -165,7 +165,7 @@ fn if_there<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
             if matches!(
                 error.kind(),
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput
-            ) || error.raw_os_error() == Some(libc::ELOOP) =>
+            ) =>
         {
             Ok(None)
         }

@@ -84,6 +84,12 @@ impl Directory {
         let file = match openat(&self.0, name, PLAIN_FILE | access, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ELOOP) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is a symbolic link, which is not followed",
+                ));
+            }
             Err(error) => return Err(error.into()),
         };
         if !is_regular(&stat(&file)?) {
