@@ -213,7 +213,37 @@ fn many_targets_are_watched_until_all_runs_have_ended() {
     }
     assert!(lines.next().is_none());
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    place.call(&["watch", "--timeout", "50ms", &place.path("none").to_string_lossy()]).expect(4);
+}
+
+#[test]
+fn a_target_that_is_missing_is_told_once_and_watched_when_it_appears() {
+    let place = Place::new();
+    let there = place.target(Kind::Directory, "there");
+    let run = there.upload_something();
+    there.guest_reports(&finished(&run, 1, Ending::Exit(0)));
+    let mut child = place.begin(&["watch", "there", "later", "--json", "--every", "100ms", "--timeout", "60s"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<serde_json::Value>(&lines.next().unwrap().unwrap()).unwrap();
+    let missing = next();
+    assert_eq!((&missing["target"], &missing["error"]["kind"]), (&"later".into(), &"not-found".into()), "{missing}");
+    assert!(missing["status"].is_null(), "{missing}");
+    assert_eq!(next()["status"]["state"], "finished");
+
+    // Made complete beside its place: it is never seen half made.
+    let later = place.target(Kind::Directory, "made");
+    let run = later.upload_something();
+    later.guest_reports(&finished(&run, 1, Ending::Exit(7)));
+    fs::rename(later.path(), place.path("later")).unwrap();
+    let appeared = next();
+    assert_eq!((&appeared["target"], &appeared["status"]["exit_code"]), (&"later".into(), &7.into()), "{appeared}");
+    assert!(lines.next().is_none());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    let finished = place.call(&["watch", "there", "none", "--every", "100ms", "--timeout", "500ms"]).expect(6);
+    let lines: Vec<&str> = finished.text().lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("none: cannot be asked: "), "{lines:?}");
+    assert!(lines[1].starts_with("there: finished"), "{lines:?}");
 }
 
 #[test]
