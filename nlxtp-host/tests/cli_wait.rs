@@ -156,6 +156,29 @@ fn a_file_that_is_no_memory_is_neither_used_nor_touched() {
     assert_eq!(target.status(&[])["run_id"], run, "nothing was uploaded");
     target.call("status", &["--memory", "no/such/place"]).expect(0).says(&["cannot be remembered"]);
     target.call("status", &["--memory", "x", "--no-memory"]).expect(2);
+    // Of a run that has ended there is nothing to remember; that it could not be is said all the same.
+    target.guest_reports(&finished(&run, 2, Ending::Exit(0)));
+    let told = target.call("status", &["--memory", "no/such/place"]).expect(0).says(&["no/such/place"]);
+    assert_eq!(told.stderr.matches("cannot be remembered").count(), 1, "{told:?}");
+}
+
+#[test]
+fn what_is_spoilt_of_what_was_remembered_is_said_once() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    let run = target.upload_something();
+    let spoil = || {
+        target.guest_reports(&running(&run, 1));
+        target.call("status", &[]).expect(0);
+        let kept = fs::read_dir(place.path(".state/nlxtp")).unwrap().next().unwrap().unwrap().path();
+        fs::write(kept, "junk\n").unwrap();
+    };
+    let is_said = || target.call("status", &[]).expect(0).stderr.contains("is ignored");
+    spoil();
+    assert_eq!([is_said(), is_said()], [true, false], "while it runs");
+    spoil();
+    target.guest_reports(&finished(&run, 2, Ending::Exit(0)));
+    assert_eq!([is_said(), is_said()], [true, false], "when it has ended");
 }
 
 #[test]
@@ -244,6 +267,20 @@ fn a_target_that_is_missing_is_told_once_and_watched_when_it_appears() {
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with("none: cannot be asked: "), "{lines:?}");
     assert!(lines[1].starts_with("there: finished"), "{lines:?}");
+}
+
+#[test]
+fn who_waits_for_what_nobody_begins_is_told_so() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    let run = target.upload_something();
+    target.call("wait", &["--timeout", "50ms"]).expect(6).says(&["not-started", "nlxtp-guest"]);
+    let mut child = target.begin("wait", &[]);
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("nothing has begun yet") && line.contains("daemon"), "{line}");
+    target.guest_reports(&finished(&run, 1, Ending::Exit(0)));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]
