@@ -85,6 +85,8 @@ fn a_whole_cycle_is_recorded_once() {
         assert_eq!(shown.text().lines().count(), 4);
         let none = place.call(&["journal", "show", JOURNAL, "--run", "0000000000"]).expect(0);
         assert_eq!(none.text(), "");
+        none.says(&["nothing in the journal", "--run"]);
+        place.call(&["journal", "show", JOURNAL, "--node", "nobody", "--json"]).expect(0).says(&["--node"]);
     }
 }
 
@@ -250,6 +252,16 @@ fn the_golden_journal_is_shown_as_it_was() {
     golden(&place);
     let shown = place.call(&["journal", "show", "experiment.jsonl"]).expect(0);
     assert_eq!(shown.text(), fs::read_to_string(place.path("experiment.txt")).unwrap());
+}
+
+#[test]
+fn an_empty_journal_is_said_to_be_empty() {
+    let place = Place::new();
+    place.write("empty.jsonl", b"");
+    let verified = place.call(&["journal", "verify", "empty.jsonl"]).expect(0);
+    assert_eq!(verified.text(), "the journal is empty: there is nothing to check\n");
+    place.call(&["journal", "verify", "empty.jsonl", "--head", &"1".repeat(64)]).expect(16);
+    place.call(&["journal", "show", "empty.jsonl"]).expect(0).says(&["the journal is empty"]);
 }
 
 #[test]
