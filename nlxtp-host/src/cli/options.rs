@@ -19,7 +19,7 @@ use super::failure::Failure;
 use super::journal_options::NodeJournalOptions;
 use super::memory_file::{MemoryFile, MemoryOptions};
 use super::session::Session;
-use super::units::{parse_duration, parse_size};
+use super::units::{parse_duration, parse_number, parse_size};
 
 /// What the testbed knows of the guest.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -57,7 +57,7 @@ impl PowerOption {
 #[derive(Debug, Args)]
 pub struct LimitOptions {
     /// Most files, directories and links that are taken [default: 1000000]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_number::<u64>)]
     max_entries: Option<u64>,
     /// Most bytes of all files together, unpacked, that are taken [default: 64GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
