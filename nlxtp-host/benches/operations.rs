@@ -108,12 +108,22 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result {
     let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(&options.directory)?;
     let fresh = Fresh::new(scratch.path());
     let mut report = Report::new(machine::describe(fresh.work())?, options.rounds);
+    let measured = measure(&options, &fresh, &mut report);
+    // What was measured before something failed took its time, too.
+    print!("{}", report.print(options.form));
+    measured?;
+    match options.into {
+        Some(document) => report.put_into(&document),
+        None => Ok(()),
+    }
+}
 
+fn measure(options: &Options, fresh: &Fresh<'_>, report: &mut Report) -> Result {
     if options.wants("status") {
-        measurements::status::measure(&fresh, options.rounds, &mut report)?;
+        measurements::status::measure(fresh, options.rounds, report)?;
     }
     if options.wants("watcher") {
-        measurements::watcher::measure(&fresh, &mut report)?;
+        measurements::watcher::measure(fresh, report)?;
     }
     let of_files = ["upload", "download", "sizes", "guestfish", "replace"];
     let inputs = if of_files.iter().any(|name| options.wants(name)) {
@@ -124,39 +134,35 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result {
     if let Some(inputs) = &inputs {
         for input in inputs.all() {
             if options.wants("upload") {
-                measurements::upload::measure(&fresh, input, options.rounds, &mut report)?;
+                measurements::upload::measure(fresh, input, options.rounds, report)?;
             }
             if options.wants("download") {
-                measurements::download::measure(&fresh, input, options.rounds, &mut report)?;
+                measurements::download::measure(fresh, input, options.rounds, report)?;
             }
         }
         if options.wants("sizes") {
-            measurements::sizes::measure(&fresh, inputs.small_files(), options.rounds, &mut report)?;
+            measurements::sizes::measure(fresh, inputs.small_files(), options.rounds, report)?;
         }
         if options.wants("guestfish") {
-            measurements::upload::beside_guestfish(&fresh, inputs.all(), &mut report)?;
+            measurements::upload::beside_guestfish(fresh, inputs.all(), report)?;
         }
     }
     if options.wants("growth") {
-        measurements::growth::of_status(&fresh, &mut report)?;
-        measurements::growth::measure(&fresh, options.quick, &mut report)?;
+        measurements::growth::of_status(fresh, report)?;
+        measurements::growth::measure(fresh, options.quick, report)?;
     }
     if options.wants("memory") {
-        measurements::memory::measure(&fresh, options.quick, &mut report)?;
+        measurements::memory::measure(fresh, options.quick, report)?;
     }
     if options.wants("start") {
-        measurements::start::measure(&fresh, options.starts, options.quick, &mut report)?;
+        measurements::start::measure(fresh, options.starts, options.quick, report)?;
     }
     if options.wants("rest") {
-        measurements::rest::measure(&fresh, options.quick, &mut report)?;
+        measurements::rest::measure(fresh, options.quick, report)?;
     }
     // Last: after files were removed, ext4 makes new ones slowly for a while.
     if let Some(inputs) = inputs.filter(|_| options.wants("replace")) {
-        measurements::replace::measure(&fresh, inputs.small_files(), options.rounds, &mut report)?;
+        measurements::replace::measure(fresh, inputs.small_files(), options.rounds, report)?;
     }
-    print!("{}", report.print(options.form));
-    match options.into {
-        Some(document) => report.put_into(&document),
-        None => Ok(()),
-    }
+    Ok(())
 }

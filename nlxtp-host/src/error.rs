@@ -186,8 +186,15 @@ impl Error {
             .listed
             .iter()
             .any(|one| matches!(one.reason, RefusalReason::SymlinkOnFat | RefusalReason::HardLinkOnFat));
+        let is_large =
+            |one: &Refusal| matches!(one.reason, RefusalReason::FileTooLarge(_) | RefusalReason::TotalTooLarge(_));
+        let is_too_large = refusals.listed.iter().any(is_large);
         error.inner.refusals = Some(refusals);
-        if has_link { error.with_remedy(Remedy::FollowLinks) } else { error }
+        match (has_link, is_too_large) {
+            (true, _) => error.with_remedy(Remedy::FollowLinks),
+            (false, true) => error.with_remedy(Remedy::RaiseMaxBytes),
+            (false, false) => error,
+        }
     }
 
     /// The same error about this object: a file, a directory, an entry.

@@ -48,11 +48,44 @@ fn what_cannot_be_packed_is_told_and_leaves_nothing() {
     experiment(&place, "e", "#!/bin/sh\n");
     symlink("data/input", place.path("e/link")).unwrap();
     let refused = place.call(&["archive", "create", "e", "-o", "e.tar.gz", "--for", "fat"]).expect(3);
-    refused.says(&["\"link\"", "FAT has no symbolic links"]);
+    let refused = refused.says(&["\"link\"", "FAT has no symbolic links", "leave out --for fat"]);
+    assert!(!refused.stderr.contains("--follow-links uploads"), "{refused:?}");
     place.call(&["archive", "create", "e", "-o", "e/x.tar.gz"]).expect(2).says(&["lie in the directory"]);
     place.call(&["archive", "create", "nowhere", "-o", "e.tar.gz"]).expect(3).says(&["nowhere"]);
     place.call(&["archive", "create", "e/data/input", "-o", "e.tar.gz"]).expect(3).says(&["e/data/input"]);
     assert_eq!(fs::read_dir(place.root()).unwrap().filter(|entry| !entry.as_ref().unwrap().path().is_dir()).count(), 0);
+}
+
+#[test]
+fn a_name_of_a_format_that_is_not_made_is_refused() {
+    let place = Place::new();
+    experiment(&place, "e", "#!/bin/sh\n");
+    place.write("a.tar.gz", &tar_gz(&[("auto_exec.sh", b"#!/bin/sh\n")]));
+    for making in [&["create", "e"][..], &["merge", "a.tar.gz"], &["probe", "jq"]] {
+        for (name, format) in [("x.zip", "\"zip\""), ("x.tar.XZ", "\"xz\"")] {
+            let arguments = [&["archive"], making, &["-o", name]].concat();
+            place.call_changing_nothing(&arguments).expect(2).says(&[name, format, ".tar.gz"]);
+        }
+    }
+}
+
+#[test]
+fn values_that_cannot_be_used_are_refused_in_words() {
+    let place = Place::new();
+    let packages = ["archive", "packages", "jq", "--node", "n", "-o", "x.tar.gz"];
+    let with = |more: &[&str]| place.call_changing_nothing(&[&packages[..], more].concat()).expect(2);
+    with(&["--only-from", "foo"]).says(&["--only-from", "no URL", "https://"]);
+    with(&["--invoke", "true", "--invoke", "true"]).says(&["1 node,", "2 commands"]);
+    place.call(&["archive", "check", "a", "--max-entries", "1.5"]).expect(2).says(&["1.5", "a whole number"]);
+    place.call(&["download", "a", "b", "--level", "300"]).expect(2).says(&["300", "too much"]);
+}
+
+#[test]
+fn a_directory_with_a_start_scripts_name_is_none() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("e/auto_exec.sh")).unwrap();
+    let created = place.call(&["archive", "create", "e", "-o", "e.tar.gz"]).expect(0);
+    assert!(created.text().contains("start script: none (no file auto_exec.sh"), "{created:?}");
 }
 
 #[test]

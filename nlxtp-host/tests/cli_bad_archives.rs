@@ -174,10 +174,11 @@ fn more_than_the_limits_allow() {
     let place = Place::new();
     place.target(Kind::Directory, "target").upload_something();
     place.write("a.tar.gz", &good());
-    place
-        .call_changing_nothing(&["upload", "target", "a.tar.gz", "--max-bytes", "4KiB"])
-        .expect(3)
-        .says(&["a.tar.gz", "4096 bytes"]);
+    place.call_changing_nothing(&["upload", "target", "a.tar.gz", "--max-bytes", "4KiB"]).expect(3).says(&[
+        "a.tar.gz",
+        "4096 bytes",
+        "limit of --max-bytes",
+    ]);
     place
         .call_changing_nothing(&["upload", "target", "a.tar.gz", "--max-entries", "1"])
         .expect(3)

@@ -230,7 +230,7 @@ fn a_disk_that_is_there_is_not_made_anew() {
     place.target(Kind::Disk, "target").upload_something();
     place.call_changing_nothing(&["disk", "create", "target"]).expect(2).says(&["target", "already", "way out"]);
     place.call_changing_nothing(&["disk", "create", "new", "--size", "1K"]).expect(2).says(&["new", "2MiB"]);
-    place.call_changing_nothing(&["disk", "create", "new", "--label", "no/slash"]).expect(2).says(&["label"]);
+    place.call_changing_nothing(&["disk", "create", "new", "--label", "no/slash"]).expect(2).says(&["label", "'/'"]);
     place.call_changing_nothing(&["disk", "create", "no/such/place"]).expect(4).says(&["no/such/place"]);
 }
 

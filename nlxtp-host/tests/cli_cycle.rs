@@ -252,6 +252,28 @@ fn how_the_start_script_is_executed_is_told() {
 }
 
 #[test]
+fn an_upload_onto_a_run_that_is_under_way_says_so() {
+    for kind in KINDS {
+        let place = Place::new();
+        let target = place.target(kind, "target");
+        let run = target.upload_something();
+        let warned = |options: &[&str]| {
+            let upload = target.call("upload", &[&["good.tar.gz", "--json"], options].concat()).expect(0);
+            (upload.stderr.contains("a run was still under way"), upload.json()["run_id"].as_str().unwrap().to_owned())
+        };
+        target.guest_reports(&running(&run, 1));
+        let (told, run) = warned(&["--no-memory"]);
+        // A disk is only written while its guest is off, and nothing runs there then.
+        assert_eq!(told, kind == Kind::Directory, "{kind:?}");
+        target.guest_reports(&running(&run, 1));
+        let (told, run) = warned(&["--guest-power", "off"]);
+        assert!(!told);
+        target.guest_reports(&finished(&run, 1, Ending::Exit(0)));
+        assert!(!warned(&[]).0);
+    }
+}
+
+#[test]
 fn the_exit_code_tells_the_state() {
     let place = Place::new();
     let target = place.target(Kind::Directory, "target");

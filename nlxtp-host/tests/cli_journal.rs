@@ -3,6 +3,7 @@
 mod cli_support;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -84,6 +85,8 @@ fn a_whole_cycle_is_recorded_once() {
         assert_eq!(shown.text().lines().count(), 4);
         let none = place.call(&["journal", "show", JOURNAL, "--run", "0000000000"]).expect(0);
         assert_eq!(none.text(), "");
+        none.says(&["nothing in the journal", "--run"]);
+        place.call(&["journal", "show", JOURNAL, "--node", "nobody", "--json"]).expect(0).says(&["--node"]);
     }
 }
 
@@ -252,6 +255,16 @@ fn the_golden_journal_is_shown_as_it_was() {
 }
 
 #[test]
+fn an_empty_journal_is_said_to_be_empty() {
+    let place = Place::new();
+    place.write("empty.jsonl", b"");
+    let verified = place.call(&["journal", "verify", "empty.jsonl"]).expect(0);
+    assert_eq!(verified.text(), "the journal is empty: there is nothing to check\n");
+    place.call(&["journal", "verify", "empty.jsonl", "--head", &"1".repeat(64)]).expect(16);
+    place.call(&["journal", "show", "empty.jsonl"]).expect(0).says(&["the journal is empty"]);
+}
+
+#[test]
 fn verifying_says_what_differs() {
     let place = Place::new();
     golden(&place);
@@ -323,6 +336,14 @@ fn kept_archives_are_checked_and_used() {
         target.call("upload", &["good.tar.gz", "--journal", JOURNAL, "--node", &name, "--keep-archives"]).expect(0);
         target.call("download", &[&format!("{name}.tar.gz"), "--journal", JOURNAL, "--node", &name]).expect(0);
     }
+    // A kept copy does not make up for a changed file of the archive's name.
+    place.call(&["journal", "verify", JOURNAL, "--complete"]).expect(0);
+    place.write("good.tar.gz", &tar_gz(&[("data/input", b"changed")]));
+    let changed = place.call(&["journal", "verify", JOURNAL, "--json"]).expect(16).json();
+    let at_hand = |at: usize| changed["archives"][at]["at_hand"]["state"].as_str();
+    let states: Vec<_> = (0..4).map(at_hand).collect();
+    assert_eq!(states, [Some("matches"), Some("matches"), Some("differs"), Some("matches")], "{changed}");
+    assert!(changed["archives"][2]["at_hand"]["file"].as_str().unwrap().ends_with("good.tar.gz"), "{changed}");
     fs::remove_file(place.path("good.tar.gz")).unwrap();
     let store = place.path("journal.jsonl.d/sha256");
     let kept: Vec<_> = fs::read_dir(&store).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -373,6 +394,21 @@ fn a_replay_is_refused_before_anything_is_touched() {
         let arguments = [&["journal", "replay"], arguments].concat();
         place.call_changing_nothing(&arguments).expect(code).says(words);
     }
+    // The journal that is replayed is not written to, whatever name it has.
+    symlink(JOURNAL, place.path("symbolic.jsonl")).unwrap();
+    fs::hard_link(place.path(JOURNAL), place.path("hard.jsonl")).unwrap();
+    let on = format!("{own}=fresh");
+    let replay = ["journal", "replay", JOURNAL, "--on", &on, "--json"];
+    for journal in [JOURNAL, "symbolic.jsonl", "hard.jsonl"] {
+        let arguments = [&replay[..], &["--journal", journal]].concat();
+        let refused = place.call_changing_nothing(&arguments).expect(2).json();
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert!(message.contains("journal that is replayed"), "{message}");
+    }
+    let before = place.snapshot();
+    let refused: Finished = place.command(&replay).env("NLXTP_JOURNAL", JOURNAL).output().unwrap().into();
+    assert!(refused.expect(2).text().contains("NLXTP_JOURNAL"));
+    assert_eq!(place.snapshot(), before);
     // In a name, too, there may be a sign like the one after it.
     node.call("upload", &["good.tar.gz", "--journal", "j2.jsonl", "--node", "a=b"]).expect(0);
     place.call(&["journal", "replay", "j2.jsonl", "--on", "a=b=fresh"]).expect(0);

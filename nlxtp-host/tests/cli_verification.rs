@@ -7,10 +7,11 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
-use cli_support::{KINDS, Kind, Place, Target, tar_gz};
+use cli_support::{KINDS, Kind, Place, Target, finished, tar_gz};
 use nlxtp_host::journal::Digest;
 use rextfv_core::digests;
 use rextfv_core::entry_path::EntryPath;
+use rextfv_core::status::Ending;
 use serde_json::{Value, json};
 
 const SCRIPT: &[u8] = b"#!/bin/sh\necho hello\n";
@@ -93,12 +94,12 @@ fn a_download_without_digests_says_so() {
     for kind in KINDS {
         let place = Place::new();
         let target = place.target(kind, "target");
-        target.upload_something();
+        let run = target.upload_something();
         let answer = target.call("download", &["a.tar", "--journal", "journal.jsonl"]).expect(0);
-        assert_eq!(
-            answer.text().lines().nth(1),
-            Some("not verified: the guest has written no digests, or is not done")
-        );
+        assert_eq!(answer.text().lines().nth(1), Some("not verified: the guest is not done (not-started)"));
+        target.guest_reports(&finished(&run, 1, Ending::Exit(0)));
+        let answer = target.call("download", &["b.tar"]).expect(0);
+        assert_eq!(answer.text().lines().nth(1), Some("not verified: the guest has written no digests"));
         assert!(!journal_show(&place).contains("verified"));
     }
 }

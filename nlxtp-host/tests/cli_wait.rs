@@ -156,6 +156,29 @@ fn a_file_that_is_no_memory_is_neither_used_nor_touched() {
     assert_eq!(target.status(&[])["run_id"], run, "nothing was uploaded");
     target.call("status", &["--memory", "no/such/place"]).expect(0).says(&["cannot be remembered"]);
     target.call("status", &["--memory", "x", "--no-memory"]).expect(2);
+    // Of a run that has ended there is nothing to remember; that it could not be is said all the same.
+    target.guest_reports(&finished(&run, 2, Ending::Exit(0)));
+    let told = target.call("status", &["--memory", "no/such/place"]).expect(0).says(&["no/such/place"]);
+    assert_eq!(told.stderr.matches("cannot be remembered").count(), 1, "{told:?}");
+}
+
+#[test]
+fn what_is_spoilt_of_what_was_remembered_is_said_once() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    let run = target.upload_something();
+    let spoil = || {
+        target.guest_reports(&running(&run, 1));
+        target.call("status", &[]).expect(0);
+        let kept = fs::read_dir(place.path(".state/nlxtp")).unwrap().next().unwrap().unwrap().path();
+        fs::write(kept, "junk\n").unwrap();
+    };
+    let is_said = || target.call("status", &[]).expect(0).stderr.contains("is ignored");
+    spoil();
+    assert_eq!([is_said(), is_said()], [true, false], "while it runs");
+    spoil();
+    target.guest_reports(&finished(&run, 2, Ending::Exit(0)));
+    assert_eq!([is_said(), is_said()], [true, false], "when it has ended");
 }
 
 #[test]
@@ -213,7 +236,51 @@ fn many_targets_are_watched_until_all_runs_have_ended() {
     }
     assert!(lines.next().is_none());
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    place.call(&["watch", "--timeout", "50ms", &place.path("none").to_string_lossy()]).expect(4);
+}
+
+#[test]
+fn a_target_that_is_missing_is_told_once_and_watched_when_it_appears() {
+    let place = Place::new();
+    let there = place.target(Kind::Directory, "there");
+    let run = there.upload_something();
+    there.guest_reports(&finished(&run, 1, Ending::Exit(0)));
+    let mut child = place.begin(&["watch", "there", "later", "--json", "--every", "100ms", "--timeout", "60s"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<serde_json::Value>(&lines.next().unwrap().unwrap()).unwrap();
+    let missing = next();
+    assert_eq!((&missing["target"], &missing["error"]["kind"]), (&"later".into(), &"not-found".into()), "{missing}");
+    assert!(missing["status"].is_null(), "{missing}");
+    assert_eq!(next()["status"]["state"], "finished");
+
+    // Made complete beside its place: it is never seen half made.
+    let later = place.target(Kind::Directory, "made");
+    let run = later.upload_something();
+    later.guest_reports(&finished(&run, 1, Ending::Exit(7)));
+    fs::rename(later.path(), place.path("later")).unwrap();
+    let appeared = next();
+    assert_eq!((&appeared["target"], &appeared["status"]["exit_code"]), (&"later".into(), &7.into()), "{appeared}");
+    assert!(lines.next().is_none());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    let finished = place.call(&["watch", "there", "none", "--every", "100ms", "--timeout", "500ms"]).expect(6);
+    let lines: Vec<&str> = finished.text().lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("none: cannot be asked: "), "{lines:?}");
+    assert!(lines[1].starts_with("there: finished"), "{lines:?}");
+}
+
+#[test]
+fn who_waits_for_what_nobody_begins_is_told_so() {
+    let place = Place::new();
+    let target = place.target(Kind::Directory, "target");
+    let run = target.upload_something();
+    target.call("wait", &["--timeout", "50ms"]).expect(6).says(&["not-started", "nlxtp-guest"]);
+    let mut child = target.begin("wait", &[]);
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("nothing has begun yet") && line.contains("daemon"), "{line}");
+    target.guest_reports(&finished(&run, 1, Ending::Exit(0)));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]
@@ -311,6 +378,8 @@ fn a_download_to_standard_output_that_nobody_reads() {
     if !is_ignored(Signal::SIGTERM) {
         let mut child = begin(&[]);
         until_it_takes_signals(&child);
+        // As `timeout` does: two at once are one.
+        signal(&child, Signal::SIGTERM);
         signal(&child, Signal::SIGTERM);
         assert_eq!(child.wait().unwrap().code(), Some(7));
     }

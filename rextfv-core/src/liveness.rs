@@ -107,7 +107,10 @@ pub enum Evidence {
     #[error("the guest reports that it was booted anew before the start script had ended")]
     Rebooted,
     /// The monitor ended the script because it ran too long.
-    #[error("the monitor has ended the start script, because it ran longer than the guest allows")]
+    #[error(
+        "the monitor has ended the start script, because it ran longer than it was allowed to, by \
+             nlxtp.toml or the guest's configuration"
+    )]
     TimedOut,
     /// Nothing new came for too long.
     #[error("the guest has reported nothing new for {0:?}, which is longer than it promised")]

@@ -184,8 +184,8 @@ fn patterns(value: &Value) -> Result<Vec<Pattern>, String> {
 
 /// One with a slash lies in the archive, unless it begins with one, and must not lead out.
 fn is_command(command: &str) -> bool {
-    let in_archive = command.contains('/') && !command.starts_with('/');
-    !command.is_empty() && !(in_archive && command.split('/').any(|part| part == ".."))
+    let leads_out = !command.starts_with('/') && command.contains('/') && command.split('/').any(|part| part == "..");
+    !command.is_empty() && !leads_out
 }
 
 fn is_variable(name: &str) -> bool {

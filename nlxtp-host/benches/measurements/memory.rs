@@ -67,7 +67,8 @@ fn large_archive(fresh: &Fresh<'_>, bytes: u64) -> Result<PathBuf> {
 }
 
 fn peak(command: &mut Command) -> Result<String> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    // Where it fails, it says why on standard error.
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
     let mut peak = String::from("unknown");
     let status = loop {
         if let Some(status) = child.try_wait()? {

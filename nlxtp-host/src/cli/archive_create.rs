@@ -80,7 +80,7 @@ impl Create {
                 builder.finish()
             })
         };
-        let built = built.map_err(|error| Failure::archive(error, &self.directory))?;
+        let built = built.map_err(|error| Failure::making(error, &self.directory))?;
         self.output.complete(sink)?;
         self.output.tell(session, &self.answer(&built), |answer| answer.show())?;
         Ok(exit::SUCCESS)

@@ -93,6 +93,16 @@ pub fn open(archive: &Path, limits: &Limits, control: &Control<'_>) -> Result<Wa
     opened.map(Watched::new).map_err(|error| Failure::archive(error, archive))
 }
 
+/// Refuses a name that promises a format that is not made, with this way out.
+pub fn check_ending(archive: &Path, hint: &'static str) -> Result<()> {
+    let ending = archive.extension().unwrap_or_default().to_ascii_lowercase();
+    if ["zip", "7z", "rar", "xz", "txz", "bz2", "tbz2"].iter().any(|other| ending == *other) {
+        let message = format!("an archive of the format \"{}\" is not made", ending.display());
+        return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));
+    }
+    Ok(())
+}
+
 /// An archive that is being written.
 pub struct Sink(NewArchive);
 

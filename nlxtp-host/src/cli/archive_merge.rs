@@ -108,7 +108,7 @@ impl Merge {
             .map_err(failed)?;
         for path in &self.archives {
             let archive = archive_file::open(path, &limits, &control)?;
-            let part = merger.add(path, archive).map_err(|error| Failure::archive(error, path))?;
+            let part = merger.add(path, archive).map_err(|error| Failure::making(error, path))?;
             parts.push(part.into());
         }
         let built = merger.finish().map_err(failed)?;

@@ -8,7 +8,7 @@ use nlxtp_host::error::{Error, ErrorKind};
 use rextfv_core::entry_path::displayable;
 use serde::Serialize;
 
-use super::archive_file::{Sink, is_standard};
+use super::archive_file::{Sink, check_ending, is_standard};
 use super::failure::Failure;
 use super::output::{json_line, print, print_aside};
 use super::session::Session;
@@ -28,7 +28,9 @@ pub struct Output {
 impl Output {
     /// Begins the archive.
     pub fn begin(&self) -> Result<Sink, Failure> {
-        Sink::create(&self.output, self.force).map_err(|error| self.failure(error))
+        check_ending(&self.output, "let the name end with .tar.gz, .tar.zst or .tar")
+            .and_then(|()| Sink::create(&self.output, self.force))
+            .map_err(|error| self.failure(error))
     }
 
     /// Gives the complete archive its name.

@@ -9,6 +9,8 @@ use nlxtp_host::download::until_settled;
 use nlxtp_host::error::{Error, ErrorKind};
 use rextfv_core::entry_path::displayable;
 use rextfv_core::layout;
+use rextfv_core::limits::Limits;
+use rextfv_core::liveness::State;
 use rextfv_core::operations::DownloadReport;
 use rextfv_core::retry::RetryPolicy;
 use rextfv_core::shared_directory::MayRetry;
@@ -22,7 +24,7 @@ use super::options::{LimitOptions, open_node};
 use super::output::{json_line, print, print_aside, show_listing};
 use super::progress::Meter;
 use super::session::Session;
-use super::units::{parse_duration, show_count, show_size};
+use super::units::{parse_duration, parse_number, show_count, show_size};
 
 const EXAMPLE: &str = "\
 The archive holds everything in the shared directory, the outputs and status in exec_status/ too. It \
@@ -50,13 +52,13 @@ pub struct Download {
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// How hard to compress: tar.gz from 0 to 9 [default: 6], tar.zst from 1 to 22 [default: 3]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_number::<u8>)]
     level: Option<u8>,
     /// How many threads compress [default: as many as there are cores, at most 8]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_number::<usize>)]
     threads: Option<usize>,
     /// Pack again, so many times at most, until nothing changed while it was packed
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_number::<u32>)]
     retries: Option<u32>,
     /// Replace an existing file
     #[arg(long)]
@@ -174,22 +176,12 @@ impl Download {
             Some(Format::Tar) => OutputFormat::Tar,
             Some(Format::TarZst) => OutputFormat::TarZst { level: 3 },
             None => {
-                self.check_ending()?;
+                let hint = "let the name end with .tar.gz, .tar.zst or .tar, or choose one by --format";
+                archive_file::check_ending(&self.archive, hint)?;
                 OutputFormat::from_path(&self.archive)
             }
         };
         self.level.map_or(Ok(format), |level| format.with_level(level.into()))
-    }
-
-    /// Refuses a name that promises a format that is not made.
-    fn check_ending(&self) -> Result<(), Error> {
-        let ending = self.archive.extension().unwrap_or_default().to_ascii_lowercase();
-        if ["zip", "7z", "rar", "xz", "txz", "bz2", "tbz2"].iter().any(|other| ending == *other) {
-            let message = format!("an archive of the format \"{}\" is not made", ending.display());
-            return Err(Error::new(ErrorKind::InvalidInput, message)
-                .with_hint("let the name end with .tar.gz, .tar.zst or .tar, or choose one by --format"));
-        }
-        Ok(())
     }
 
     fn show(&self, report: &DownloadReport) -> String {
@@ -213,27 +205,37 @@ impl Download {
             format!("{}: {}", changed.path, changed.problem)
         }));
         text.push_str(&show_listing("left out:", &report.left_out, |left| format!("{}: {}", left.path, left.reason)));
-        text.push_str(&show_verification(&report.verification));
+        text.push_str(&self.show_verification(&report.verification));
         text
     }
-}
 
-fn show_verification(verification: &Verification) -> String {
-    match verification {
-        Verification::Verified { files } => format!("verified: {}\n", show_count(*files, "file", "files")),
-        Verification::NoDigests => "not verified: the guest has written no digests, or is not done\n".into(),
-        Verification::Unusable { reason } => {
-            format!("not verified: the guest's digests ({}) cannot be used: {reason}\n", layout::DIGESTS)
+    fn show_verification(&self, verification: &Verification) -> String {
+        match verification {
+            Verification::Verified { files } => format!("verified: {}\n", show_count(*files, "file", "files")),
+            Verification::NoDigests => format!("not verified: {}\n", self.why_no_digests()),
+            Verification::Unusable { reason } => {
+                format!("not verified: the guest's digests ({}) cannot be used: {reason}\n", layout::DIGESTS)
+            }
+            Verification::Differs(differences) => {
+                let count = show_count(differences.count(), "file differs", "files differ");
+                let listings = [
+                    ("other content than the guest has written:", &differences.content),
+                    ("written by the guest, and missing:", &differences.missing),
+                    ("new since the guest was done:", &differences.unlisted),
+                ];
+                let listings = listings.map(|(heading, paths)| show_listing(heading, paths, String::clone));
+                format!("not verified: {count} from the guest's digests\n{}", listings.concat())
+            }
         }
-        Verification::Differs(differences) => {
-            let count = show_count(differences.count(), "file differs", "files differ");
-            let listings = [
-                ("other content than the guest has written:", &differences.content),
-                ("written by the guest, and missing:", &differences.missing),
-                ("new since the guest was done:", &differences.unlisted),
-            ];
-            let listings = listings.map(|(heading, paths)| show_listing(heading, paths, String::clone));
-            format!("not verified: {count} from the guest's digests\n{}", listings.concat())
+    }
+
+    /// Asks for the status, of which the archive's own files tell nothing that could be relied on.
+    fn why_no_digests(&self) -> String {
+        let status = open_node(&self.target, Limits::DEFAULT).ok().and_then(|mut node| node.status().ok());
+        match status.map(|report| report.state) {
+            Some(State::Finished) => "the guest has written no digests".into(),
+            Some(state) => format!("the guest is not done ({})", state.word()),
+            None => "the guest has written no digests, or is not done".into(),
         }
     }
 }

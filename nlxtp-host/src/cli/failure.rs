@@ -72,13 +72,21 @@ fn flags(remedy: Remedy) -> &'static str {
         }
         Remedy::CreateLargerDisk => "make a larger one: nlxtp disk create DISK --size SIZE",
         Remedy::Pack => "pack it as tar.gz: tar --numeric-owner -czf ARCHIVE.tar.gz -C DIRECTORY .",
-        Remedy::RaiseMaxBytes => "raise --max-bytes",
+        Remedy::RaiseMaxBytes => "that is the limit of --max-bytes: raise it",
         Remedy::Replace => "choose another name, or replace it with --force",
         Remedy::FollowLinks => "--follow-links uploads a copy of what a link leads to",
         Remedy::GoOn => {
             "run it again, with a longer --timeout if that was too short: what has come is kept, and it goes on there"
         }
         _ => remedy.words(),
+    }
+}
+
+/// The same for a command that makes an archive: only an upload puts copies in the place of links.
+fn flags_of_making(remedy: Remedy) -> &'static str {
+    match remedy {
+        Remedy::FollowLinks => "leave out --for fat; an upload to a disk takes a copy of a link with --follow-links",
+        _ => flags(remedy),
     }
 }
 
@@ -112,8 +120,12 @@ struct RefusalJson<'a> {
 
 impl Failure {
     fn failed(error: Error, about: About, file: Option<&Path>) -> Self {
+        Self::failed_in_words(error, about, file, flags)
+    }
+
+    fn failed_in_words(error: Error, about: About, file: Option<&Path>, words: fn(Remedy) -> &'static str) -> Self {
         let file = file.map(Path::to_path_buf);
-        let error = error.in_words_of(flags);
+        let error = error.in_words_of(words);
         Self::Failed(Box::new(Failed { error, about, file, status: None, code: None }))
     }
 
@@ -125,6 +137,11 @@ impl Failure {
     /// A failure at the archive.
     pub fn archive(error: Error, archive: &Path) -> Self {
         Self::failed(error, About::Archive, Some(archive))
+    }
+
+    /// A failure to make an archive of this.
+    pub fn making(error: Error, of: &Path) -> Self {
+        Self::failed_in_words(error, About::Archive, Some(of), flags_of_making)
     }
 
     /// A failure that lies neither at the target nor at the archive.

@@ -83,6 +83,7 @@ impl Show {
         let mut reader = journal::read(&path).map_err(Failure::other)?;
         let mut timeline = Timeline::default();
         let mut code = exit::SUCCESS;
+        let mut is_silent = true;
         while let Some(line) = reader.next_line().map_err(|error| read_failed(error, &path))? {
             if let Some(problem) = line.problem() {
                 session.note(&format!("line {}: {}", line.number, clean(&problem)));
@@ -90,12 +91,18 @@ impl Show {
             }
             let Ok(record) = &line.record else { continue };
             if self.wants(record) {
+                is_silent = false;
                 print(&if session.json {
                     json_line(&Shown { line: line.number, digest: line.digest, record })
                 } else {
                     timeline.show(record)
                 })?;
             }
+        }
+        if reader.lines() == 0 {
+            session.note("the journal is empty");
+        } else if is_silent && (self.node.is_some() || self.run.is_some()) {
+            session.note("nothing in the journal is of that node and run; leave out --node and --run to see all");
         }
         if reader.torn() > 0 {
             session.note("the last line is not whole: whoever wrote it was stopped, or is just writing it");

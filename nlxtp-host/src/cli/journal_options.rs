@@ -1,9 +1,11 @@
 //! Options about the journal that several commands share.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use nlxtp_host::error::Error;
+use nlxtp_host::error::{Error, ErrorKind};
 use nlxtp_host::journal::{Journal, check_apart};
 use nlxtp_host::node::Node;
 
@@ -48,6 +50,17 @@ impl JournalOption {
     /// It cannot be written to: nothing is begun then.
     pub fn open(&self) -> Result<Option<Journal>, Failure> {
         self.path().map(Journal::open).transpose().map_err(Failure::other)
+    }
+
+    /// Refuses this file as the journal, whatever its names: it is being read.
+    pub fn check_is_not(&self, read: &Path) -> Result<(), Failure> {
+        let file = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+        let Some(journal) = self.path().filter(|journal| file(journal).is_some_and(|it| Some(it) == file(read))) else {
+            return Ok(());
+        };
+        let message = "the replay would append to the journal that is replayed";
+        let error = Error::new(ErrorKind::InvalidInput, message).with_path(&journal);
+        Err(Failure::other(error.with_hint("give it one of its own by --journal FILE, or unset NLXTP_JOURNAL")))
     }
 }
 

@@ -112,6 +112,7 @@ struct Answer<'a> {
 
 impl Replay {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
+        self.journal.check_is_not(&self.replayed)?;
         let mut plan = plan(&self.replayed).map_err(|error| match error.kind() {
             ErrorKind::Damaged => Failure::other(error).with_code(exit::DIFFERS),
             _ => Failure::other(error),

@@ -102,12 +102,16 @@ impl Verify {
             text.push_str(&show_differences(differences));
         }
         let verdict = match (ok, verification.is_ok()) {
+            (true, _) if verification.lines == 0 => "the journal is empty: there is nothing to check",
             (true, _) => "all is as the journal says",
             (false, true) => "not all archives are at hand",
             (false, false) => "not all is as the journal says",
         };
-        let lines = show_count(verification.lines, "line", "lines");
-        text.push_str(&format!("{lines}, the last has the digest {}\n{verdict}\n", verification.head));
+        if verification.lines > 0 {
+            let lines = show_count(verification.lines, "line", "lines");
+            text.push_str(&format!("{lines}, the last has the digest {}\n", verification.head));
+        }
+        text.push_str(&format!("{verdict}\n"));
         text
     }
 }

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use nix::unistd::{AccessFlags, access};
 use nlxtp_host::error::{Error, ErrorKind};
 use rextfv_core::entry_path::displayable;
 use rextfv_core::liveness::Memory;
@@ -35,6 +36,8 @@ pub struct MemoryFile {
     /// Whose memory it is; `None` in a file that the caller has chosen.
     target: Option<String>,
     loaded: Option<Memory>,
+    /// The file holds what cannot be used.
+    spoilt: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,10 +60,10 @@ impl MemoryOptions {
     /// The file that the caller has chosen holds something else: it is neither used nor replaced.
     pub fn load(&self, target: &Path, session: &Session) -> Result<MemoryFile, Error> {
         let mut file = match self.place(target) {
-            Ok((path, target)) => MemoryFile { path, target, loaded: None },
+            Ok((path, target)) => MemoryFile { path, target, loaded: None, spoilt: false },
             Err(reason) => {
                 session.remark(&format!("nothing is remembered between calls: {reason}"));
-                MemoryFile { path: None, target: None, loaded: None }
+                MemoryFile { path: None, target: None, loaded: None, spoilt: false }
             }
         };
         match file.read() {
@@ -72,7 +75,16 @@ impl MemoryOptions {
                     .with_object(file.name())
                     .with_hint("give --memory a file that nlxtp has made, or a path where there is none"));
             }
-            Err(error) => session.note(&format!("what was remembered of the run is ignored: {}: {error}", file.name())),
+            Err(error) => {
+                session.note(&format!("what was remembered of the run is ignored: {}: {error}", file.name()));
+                file.spoilt = true;
+            }
+        }
+        if file.loaded.is_none()
+            && let Some(Err(error)) = self.memory.as_deref().map(check_writable)
+        {
+            session.note(&format!("what is known of the run cannot be remembered: {}: {error}", file.name()));
+            file.path = None;
         }
         Ok(file)
     }
@@ -90,6 +102,13 @@ impl MemoryOptions {
         let directory = state_directory().ok_or("neither XDG_STATE_HOME nor HOME is set")?;
         Ok((Some(directory.join(name)), Some(displayable(bytes))))
     }
+}
+
+/// Whether a file of this path can be made, so that it is not first found out when there is something to
+/// remember.
+fn check_writable(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(access(folder, AccessFlags::W_OK | AccessFlags::X_OK)?)
 }
 
 /// The directory for state of the user's, as the XDG base directory specification has it.
@@ -112,7 +131,7 @@ impl MemoryFile {
 
     /// Remembers this for the next call.
     pub fn save(&self, memory: Option<&Memory>, session: &Session) {
-        if memory == self.loaded.as_ref() {
+        if memory == self.loaded.as_ref() && !self.spoilt {
             return;
         }
         let Some(memory) = memory else { return self.remove(session) };

@@ -19,7 +19,7 @@ use super::failure::Failure;
 use super::journal_options::NodeJournalOptions;
 use super::memory_file::{MemoryFile, MemoryOptions};
 use super::session::Session;
-use super::units::{parse_duration, parse_size};
+use super::units::{parse_duration, parse_number, parse_size};
 
 /// What the testbed knows of the guest.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -57,7 +57,7 @@ impl PowerOption {
 #[derive(Debug, Args)]
 pub struct LimitOptions {
     /// Most files, directories and links that are taken [default: 1000000]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_number::<u64>)]
     max_entries: Option<u64>,
     /// Most bytes of all files together, unpacked, that are taken [default: 64GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
@@ -122,14 +122,17 @@ impl Query {
 
 /// The node with this shared directory.
 pub fn open_node(target: &Path, limits: Limits) -> Result<Node, Failure> {
+    try_to_open_node(target, limits).map_err(|error| Failure::target(error, target))
+}
+
+/// The same for who goes on where it fails.
+pub fn try_to_open_node(target: &Path, limits: Limits) -> Result<Node, Error> {
     refuse_archive(target)?;
-    let directory =
-        shared_directory::open_with_limits(target, limits).map_err(|error| Failure::target(error, target))?;
-    Ok(Node::from_boxed(directory).with_limits(limits))
+    Ok(Node::from_boxed(shared_directory::open_with_limits(target, limits)?).with_limits(limits))
 }
 
 /// Refuses an archive in the target's place: the two paths are easily swapped.
-fn refuse_archive(target: &Path) -> Result<(), Failure> {
+fn refuse_archive(target: &Path) -> Result<(), Error> {
     // What cannot be opened is told by who opens the target; a FIFO or device is not to be touched.
     if !target.is_file() {
         return Ok(());
@@ -138,8 +141,7 @@ fn refuse_archive(target: &Path) -> Result<(), Failure> {
     match ArchiveReader::open(&mut file) {
         Ok(archive) => {
             let message = format!("this is an archive ({}), not a shared directory or disk", archive.format().name());
-            let error = Error::new(ErrorKind::NotATarget, message);
-            Err(Failure::target(error.with_hint("TARGET comes first, then ARCHIVE"), target))
+            Err(Error::new(ErrorKind::NotATarget, message).with_hint("TARGET comes first, then ARCHIVE"))
         }
         Err(_) => Ok(()),
     }

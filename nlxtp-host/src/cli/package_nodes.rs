@@ -19,6 +19,7 @@ use super::options::{PowerOption, open_node};
 use super::progress::Meter;
 use super::session::Session;
 use super::status_report::{exit_code, show_line};
+use super::units::show_count;
 use super::upload::check_ours;
 
 /// The nodes that are probed.
@@ -56,8 +57,9 @@ impl Nodes {
         if self.invoke.is_empty() || self.invoke.len() == self.targets.len() {
             return Ok(());
         }
-        let (nodes, commands) = (self.targets.len(), self.invoke.len());
-        let message = format!("there are {nodes} nodes (--node) and {commands} commands for them (--invoke)");
+        let nodes = show_count(self.targets.len() as u64, "node", "nodes");
+        let commands = show_count(self.invoke.len() as u64, "command", "commands");
+        let message = format!("--node is given for {nodes}, and --invoke gives {commands}");
         let error = Error::new(ErrorKind::InvalidInput, message);
         Err(Failure::other(error.with_hint("give --invoke once for each --node, in the same order, or not at all")))
     }

@@ -75,7 +75,7 @@ pub struct Making {
     cache: Option<PathBuf>,
     /// Download only from URLs that begin with this, for instance https://mirror.example/debian/; may
     /// be given more than once
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
     only_from: Vec<String>,
 }
 
@@ -235,6 +235,15 @@ impl InstallerAnswer {
         }
         text.push_str(&format!("downloaded: {}; in the cache: {}\n", self.downloaded, self.reused));
         text
+    }
+}
+
+/// Reads the beginning of URLs, for the command line.
+fn parse_url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match host {
+        Some(host) if !host.is_empty() => Ok(text.to_owned()),
+        _ => Err("no URL begins with that; give one such as https://mirror.example/debian/".into()),
     }
 }
 

@@ -2,13 +2,18 @@
 
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nlxtp_host::control::CancelToken;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-/// Lets SIGINT, SIGTERM and SIGHUP cancel the operation that holds the token; a second one kills, as
+/// Signals that come so soon after the first are taken for the same: `timeout` sends one to the command, and
+/// then to all of the group that the command belongs to.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// Lets SIGINT, SIGTERM and SIGHUP cancel the operation that holds the token; a later one kills, as
 /// without this. Signals that whoever called has set to be ignored (`nohup`, a shell's background
 /// jobs) stay ignored. They are handled, not blocked, so commands that are run here get them as ever.
 pub fn cancel_on_signals() -> CancelToken {
@@ -21,10 +26,12 @@ pub fn cancel_on_signals() -> CancelToken {
     let _ = thread::Builder::new().name("signals".into()).spawn(move || {
         let Ok(mut signals) = Signals::new(heeded) else { return };
         drop(registered);
+        let mut first: Option<Instant> = None;
         for signal in signals.forever() {
-            if cancelled.is_cancelled() {
+            if first.is_some_and(|first| first.elapsed() > AT_ONCE) {
                 let _ = emulate_default_handler(signal);
             }
+            first.get_or_insert_with(Instant::now);
             cancelled.cancel();
         }
     });

@@ -1,8 +1,18 @@
 //! Sizes, times and dates, read and shown.
 
+use std::num::{IntErrorKind, ParseIntError};
+use std::str::FromStr;
 use std::time::Duration;
 
 pub use rextfv_core::units::{parse_duration, parse_size};
+
+/// Reads a whole number, for options that count.
+pub fn parse_number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => "that is too much".into(),
+        _ => "give a whole number, such as 3".into(),
+    })
+}
 
 /// Shows a size for people: exactly where that is short.
 pub fn show_size(bytes: u64) -> String {

@@ -10,13 +10,15 @@ use nlxtp_host::shared_directory;
 use rextfv_core::archive_rules::Lost;
 use rextfv_core::entry_path::displayable;
 use rextfv_core::layout;
+use rextfv_core::limits::Limits;
+use rextfv_core::liveness::State;
 use rextfv_core::operations::{Execution, UploadReport};
 use rextfv_core::shared_directory::Representation;
 
 use super::archive_file;
 use super::failure::{Failure, exit};
 use super::journal_options::{NodeJournalOptions, tell_failure};
-use super::memory_file::MemoryOptions;
+use super::memory_file::{MemoryFile, MemoryOptions};
 use super::options::{LimitOptions, LinkOption, PowerOption, open_node};
 use super::output::{print, print_json, show_listing};
 use super::progress::Meter;
@@ -85,6 +87,7 @@ impl Upload {
             check_ours(&self.target).map_err(|error| Failure::target(error, &self.target))?;
         }
         let mut archive = archive_file::open(&self.archive, &limits, &control)?;
+        let was_running = node.directory().host_directory().is_some() && self.is_running(&memory);
         let uploaded = {
             let meter = Meter::new();
             node.upload(&mut archive, &meter.watch(control))
@@ -95,6 +98,9 @@ impl Upload {
         };
         if let Some(report) = stands {
             memory.remove(session);
+            if was_running {
+                session.note(STILL_RUNNING);
+            }
             if !session.json {
                 print(&self.show(report, node.directory().representation()))?;
             }
@@ -107,13 +113,20 @@ impl Upload {
         Ok(code)
     }
 
+    /// Whether a run is under way, as far as can be told. The journal is told nothing of this look.
+    fn is_running(&self, memory: &MemoryFile) -> bool {
+        let node = open_node(&self.target, Limits::DEFAULT).ok();
+        let node = node.map(|node| node.with_power(self.power.known()).with_memory(memory.loaded()));
+        node.is_some_and(|mut node| node.status().is_ok_and(|report| report.state == State::Running))
+    }
+
     fn show(&self, report: &UploadReport, representation: Representation) -> String {
         let shown = |path: &Path| displayable(path.as_os_str().as_encoded_bytes());
         let entries = show_count(report.entries, "entry", "entries");
         let mut text = format!("{}: {entries}, {}\n", shown(&self.target), show_size(report.bytes));
         text.push_str(&match &report.start_script {
             Some(script) => format!("start script: {script}, {}\n", execution_in_words(report.execution)),
-            None => "start script: none (no auto_exec.sh at the archive's top): nothing will be executed\n".into(),
+            None => "start script: none (no file auto_exec.sh at the archive's top): nothing will be executed\n".into(),
         });
         text.push_str(&format!("run: {}\n", report.run_id));
         text.push_str(&show_warnings(&report.warnings));
@@ -122,6 +135,10 @@ impl Upload {
         text
     }
 }
+
+/// An upload to a directory ends no script; see `docs/protocol.md`.
+const STILL_RUNNING: &str = "a run was still under way, as far as can be told: its start script is not ended, and \
+                             goes on in the same directory";
 
 /// Refuses a target that holds something and nothing of nlXTP's: an upload would erase it, and the
 /// path may be a slip.
@@ -178,7 +195,7 @@ pub fn show_losses(lost: Lost, representation: Representation) -> String {
 pub fn show_start_script(script: Option<&str>) -> String {
     match script {
         Some(script) => format!("start script: {script}\n"),
-        None => "start script: none (no auto_exec.sh at the archive's top): nothing would be executed\n".into(),
+        None => "start script: none (no file auto_exec.sh at the archive's top): nothing would be executed\n".into(),
     }
 }
 

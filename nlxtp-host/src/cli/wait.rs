@@ -1,20 +1,20 @@
 //! `nlxtp wait`.
 
 use std::io::{self, IsTerminal};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use nlxtp_host::error::{Error, ErrorKind};
 use nlxtp_host::node::{Node, Output};
 use nlxtp_host::status_json::StatusJson;
+use nlxtp_host::wait;
 use rextfv_core::entry_path::displayable;
-use rextfv_core::limits::Limits;
 use rextfv_core::liveness::State;
 use rextfv_core::operations::StatusReport;
 
 use super::failure::{Failure, exit};
 use super::journal_options::tell_failure;
-use super::options::{Query, open_node};
+use super::options::Query;
 use super::output::{print, print_json};
 use super::progress::Meter;
 use super::session::Session;
@@ -44,18 +44,7 @@ impl Wait {
     pub fn run(self, session: &Session) -> Result<u8, Failure> {
         let (mut node, memory) = self.query.open(session)?;
         let mut last = None;
-        let waited = {
-            let meter = Meter::new();
-            // Looks for itself: the other one is busy waiting.
-            let onlooker =
-                if io::stderr().is_terminal() { Some(open_node(&self.query.target, Limits::DEFAULT)?) } else { None };
-            node.wait(&session.control(self.timeout), |report| {
-                let tail = onlooker.as_ref().map(|onlooker| output_tail(onlooker, report)).unwrap_or_default();
-                meter.say(format!("{}{tail}", show_line(report)));
-                meter.aside(|| session.remark(&show_line(report)));
-                last = Some(report.clone());
-            })
-        };
+        let waited = self.until_the_end(&mut node, &mut last, session);
         memory.save(node.memory(), session);
         let code = tell_failure(&mut node, session, exit::SUCCESS);
         let report = waited.map_err(|error| {
@@ -73,7 +62,50 @@ impl Wait {
         let ended = exit_code(&report);
         Ok(if ended == exit::SUCCESS { code } else { ended })
     }
+
+    /// Waits, and shows meanwhile how far it is; the status that was seen last is kept even where this fails.
+    fn until_the_end(
+        &self,
+        node: &mut Node,
+        last: &mut Option<StatusReport>,
+        session: &Session,
+    ) -> Result<StatusReport, Error> {
+        let meter = Meter::new();
+        let shows_output = io::stderr().is_terminal();
+        let begun = Instant::now();
+        let mut hint = node.directory().host_directory().filter(|_| !session.json).map(|_| NOBODY_BEGINS);
+        let control = session.control(self.timeout);
+        let mut wait = wait::Wait::new();
+        loop {
+            let wait::Look { report, changed, over, pause } = wait.look(node)?;
+            if changed {
+                let line = show_line(&report);
+                let tail = if shows_output { output_tail(node, &report) } else { String::new() };
+                meter.aside(|| session.remark(&line));
+                meter.say(format!("{line}{tail}"));
+                *last = Some(report.clone());
+            }
+            if over {
+                return Ok(report);
+            }
+            if begun.elapsed() >= PATIENCE
+                && report.state == State::NotStarted
+                && report.reason.is_none()
+                && let Some(hint) = hint.take()
+            {
+                meter.aside(|| session.note(hint));
+            }
+            // Not before: a run that has ended is told even where no time is given.
+            control.check()?;
+            control.sleep(pause)?;
+        }
+    }
 }
+
+/// How soon a container's daemon can be expected to have noticed an upload, and what is said if it has not.
+const PATIENCE: Duration = Duration::from_secs(5);
+const NOBODY_BEGINS: &str = "nothing has begun yet; it waits on, but see that the container is on and that the daemon of \
+                             nlxtp-guest runs there";
 
 /// Lines of the output that are shown, and characters of each.
 const TAIL_LINES: usize = 5;
@@ -97,7 +129,13 @@ fn in_words(error: Error, state: Option<State>) -> Error {
     match (error.kind(), state) {
         (ErrorKind::TimedOut, Some(state)) => {
             let message = format!("the run had not ended when the time was over (state: {})", state.word());
-            Error::new(ErrorKind::TimedOut, message)
+            let error = Error::new(ErrorKind::TimedOut, message);
+            match state {
+                State::NotStarted => {
+                    error.with_hint("see that the guest is on, and that nlxtp-guest runs there; then wait for longer")
+                }
+                _ => error,
+            }
         }
         _ => error,
     }

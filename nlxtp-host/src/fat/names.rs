@@ -28,6 +28,8 @@ pub enum NameProblem {
     /// It is no volume label: at most 11 printable ASCII characters without
     /// those that FAT forbids.
     NotALabel,
+    /// It is no volume label, for it contains this character.
+    NotInALabel(char),
 }
 
 impl fmt::Display for NameProblem {
@@ -41,7 +43,8 @@ impl fmt::Display for NameProblem {
             Self::NotUnicode => f.write_str("the name is not valid Unicode"),
             Self::TrailingDotOrSpace => f.write_str("the name ends with a dot or a space"),
             Self::Duplicate => f.write_str("the directory has this name twice"),
-            Self::NotALabel => f.write_str("a label has at most 11 plain characters"),
+            Self::NotALabel => f.write_str("a label has at most 11 characters, and does not begin with a space"),
+            Self::NotInALabel(c) => write!(f, "a label cannot contain the character {c:?}"),
         }
     }
 }
@@ -200,8 +203,11 @@ pub(super) const NO_LABEL: &[u8; 11] = b"NO NAME    ";
 /// The label field for a text, in upper case.
 pub(super) fn encode_label(label: &str) -> Result<[u8; 11], NameProblem> {
     let mut raw = [b' '; 11];
-    let plain = label.bytes().all(|byte| byte == b' ' || is_short_byte(byte));
-    if label.len() > raw.len() || !plain || label.starts_with(' ') {
+    let is_plain = |c: char| c == ' ' || u8::try_from(c).is_ok_and(is_short_byte);
+    if let Some(other) = label.chars().find(|c| !is_plain(*c)) {
+        return Err(NameProblem::NotInALabel(other));
+    }
+    if label.len() > raw.len() || label.starts_with(' ') {
         return Err(NameProblem::NotALabel);
     }
     for (to, from) in raw.iter_mut().zip(label.bytes()) {
@@ -262,8 +268,11 @@ mod tests {
     fn labels() {
         assert_eq!(encode_label("nlxtp"), Ok(*b"NLXTP      "));
         assert_eq!(encode_label(""), Ok(*b"           "));
-        for bad in ["twelve chars", "a.b", "ä", " x", "a/b"] {
+        for bad in ["twelve chars", " x"] {
             assert_eq!(encode_label(bad), Err(NameProblem::NotALabel), "{bad}");
+        }
+        for (bad, character) in [("a.b", '.'), ("ä", 'ä'), ("a/b*", '/')] {
+            assert_eq!(encode_label(bad), Err(NameProblem::NotInALabel(character)), "{bad}");
         }
         assert_eq!(decode_label(b"NLXTP      ").as_deref(), Some("NLXTP"));
         assert_eq!(decode_label(NO_LABEL), None);

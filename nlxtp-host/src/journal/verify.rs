@@ -254,6 +254,7 @@ impl Wanted {
         let tree = open(path).and_then(|mut archive| Tree::of_archive(&mut archive, limits, control));
         control.check()?;
         self.checked.at_hand = match tree {
+            Ok(tree) if tree.digest() == results.sha256 && !self.is_missing() => return Ok(()),
             Ok(tree) if tree.digest() == results.sha256 => AtHand::Repacked { file },
             Ok(tree) => AtHand::Differs { file, differences: compare_results(results, &tree, &[]) },
             Err(error) => {
@@ -334,11 +335,13 @@ fn look_around(
             }
         }
     }
-    // A file is held against the last archive of its name, unless all of that name were found elsewhere.
+    // A file is held against the last archive of its name that is not at hand, else against the last one: a
+    // copy elsewhere does not make up for it.
     for (name, file) in others {
-        let last = wanted.iter_mut().rev().find(|wanted| wanted.names.contains(&name) && wanted.is_missing());
-        if let Some(last) = last {
-            last.judge(&file, limits, control)?;
+        let of_its_name = |wanted: &Wanted| wanted.names.contains(&name);
+        let last = wanted.iter().rposition(|wanted| of_its_name(wanted) && wanted.is_missing());
+        if let Some(last) = last.or_else(|| wanted.iter().rposition(of_its_name)) {
+            wanted[last].judge(&file, limits, control)?;
         }
     }
     Ok(())
