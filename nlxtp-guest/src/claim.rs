@@ -47,7 +47,8 @@ pub fn look(shared: &Directory) -> io::Result<Sight> {
         }
     }
     let mut names = shared.names()?;
-    names.retain(|name| is_start_script(name.as_bytes()) && shared.holds_file(name));
+    // A link that leads nowhere cannot be started, which whoever has uploaded it is to hear.
+    names.retain(|name| is_start_script(name.as_bytes()) && shared.holds_file_or_lost_link(name));
     let Some(script) = choose_start_script(names.iter().map(|name| name.as_bytes())) else {
         return Ok(Sight::Empty);
     };
@@ -163,9 +164,15 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         assert_eq!(look(&shared).unwrap(), Sight::Empty);
 
-        symlink("nowhere", at("auto_exec.sh")).unwrap();
         fs::create_dir(at("auto_exec.d")).unwrap();
-        assert_eq!(look(&shared).unwrap(), Sight::Empty, "dangling links and directories are no start scripts");
+        symlink("auto_exec.d", at("auto_exec.sh")).unwrap();
+        assert_eq!(look(&shared).unwrap(), Sight::Empty, "directories are no start scripts");
+        for target in ["nowhere", "auto_exec.sh"] {
+            fs::remove_file(at("auto_exec.sh")).unwrap();
+            symlink(target, at("auto_exec.sh")).unwrap();
+            assert_eq!(look(&shared).unwrap(), Sight::New { script: "auto_exec.sh".into(), run: None });
+        }
+        fs::remove_file(at("auto_exec.sh")).unwrap();
 
         fs::write(at("auto_exec.py"), "").unwrap();
         assert_eq!(look(&shared).unwrap(), Sight::New { script: "auto_exec.py".into(), run: None });

@@ -76,7 +76,7 @@ struct Arguments {
     command: Command,
     dir: Option<PathBuf>,
     config: Option<PathBuf>,
-    set: Vec<String>,
+    set: Vec<(String, String)>,
 }
 
 /// Does what the command line says.
@@ -130,8 +130,10 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, Error> {
             }
             Arg::Long("config") => config = Some(parser.value().map_err(usage)?.into()),
             Arg::Long("set") => {
-                let value = parser.value().map_err(usage)?.into_string();
-                set.push(value.map_err(|_| Error::Usage("--set is no text".into()))?);
+                let pair = parser.value().map_err(usage)?.into_string();
+                let pair = pair.map_err(|_| Error::Usage("--set is no text".into()))?;
+                let parts = pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+                set.push(parts.ok_or_else(|| Error::Usage(format!("--set {pair}: write KEY=VALUE")))?);
             }
             Arg::Long("progress") => {
                 let value = parser.value().map_err(usage)?;
@@ -235,11 +237,10 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
 fn configuration(arguments: &Arguments) -> Result<Loaded, ConfigError> {
     let mut loaded = Config::load(arguments.config.as_deref())?;
     let mut problems = Vec::new();
-    for set in &arguments.set {
-        let (key, value) = set.split_once('=').unwrap_or((set, ""));
+    for (key, value) in &arguments.set {
         match loaded.config.set(key, value) {
             Ok(None) => {}
-            Ok(Some(warning)) => problems.push(format!("--set: {key} {warning}")),
+            Ok(Some(why)) => problems.push(format!("--set: {key} cannot be set: {why}")),
             Err(allowed) => problems.push(format!("--set: {key} is \"{value}\"; allowed is {allowed}")),
         }
     }
@@ -303,6 +304,7 @@ mod tests {
             &["set-status"],
             &["set-status", "a", "b"],
             &["--dir"],
+            &["check-config", "--set", "nlxtp_mode"],
         ] {
             assert!(parsed(words).unwrap_err().contains("--help"), "{words:?}");
         }

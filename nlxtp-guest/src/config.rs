@@ -113,7 +113,7 @@ pub struct Loaded {
 /// Everything that is wrong with a configuration, one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Each names file, line and key, and says what is allowed.
+    /// Each names file, line and key, and says what is allowed. Last come the keys that are passed over.
     pub problems: Vec<String>,
 }
 
@@ -164,16 +164,21 @@ impl Config {
                 Ok(None) => {}
                 Ok(Some((key, value))) => match config.set(&key, &value) {
                     Ok(None) => {}
-                    Ok(Some(warning)) => warnings.push(format!("{place}: {key} {warning}")),
+                    Ok(Some(why)) => warnings.push(format!("{place}: {key} is ignored: {why}")),
                     Err(allowed) => problems.push(format!("{place}: {key} is \"{value}\"; allowed is {allowed}")),
                 },
                 Err(problem) => problems.push(format!("{place}: {problem}")),
             }
         }
-        if problems.is_empty() { Ok((config, warnings)) } else { Err(ConfigError { problems }) }
+        if problems.is_empty() {
+            return Ok((config, warnings));
+        }
+        // What is passed over may be a key that is spelled wrong.
+        problems.append(&mut warnings);
+        Err(ConfigError { problems })
     }
 
-    /// Sets one key. Gives a warning where the key means nothing to us.
+    /// Sets one key. Where it means nothing to us, gives the reason.
     ///
     /// # Errors
     /// What is allowed instead.
@@ -200,8 +205,8 @@ impl Config {
                 }
             }
             "nlxtp_modules" => self.modules = value.split_whitespace().map(absolute).collect::<Result<_, _>>()?,
-            "nlxtp_mon_command" => return Ok(Some("is ignored: this daemon calls its own monitor")),
-            _ => return Ok(Some("is not known and is ignored")),
+            "nlxtp_mon_command" => return Ok(Some("this daemon calls its own monitor")),
+            _ => return Ok(Some("there is no such key")),
         }
         Ok(None)
     }

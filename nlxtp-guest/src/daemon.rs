@@ -280,9 +280,10 @@ impl Daemon<'_> {
     /// Reaps every child that has ended: monitors, and, as process 1, whatever was left to us.
     fn reap(&mut self) {
         loop {
-            let (pid, well) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, code == 0),
-                Ok(WaitStatus::Signaled(pid, ..)) => (pid, false),
+            let (pid, failure) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, 0)) => (pid, None),
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Some(format!("exit code {code}"))),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Some(signal.to_string())),
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => continue,
             };
@@ -290,13 +291,13 @@ impl Daemon<'_> {
             self.monitors.swap_remove(monitor);
             if self.starting == Some(pid) {
                 self.starting = None;
-                if !well {
+                if failure.is_some() {
                     // It has not claimed the run.
                     self.taken_up = None;
                 }
             }
-            if !well {
-                note("a monitor has failed");
+            if let Some(how) = failure {
+                note(format_args!("a monitor of {} has failed ({how})", self.config.dir.display()));
                 self.retry_later();
                 // It may have claimed its run before.
                 if let Ok(shared) = Directory::open(&self.config.dir) {

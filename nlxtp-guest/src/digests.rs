@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::libc;
 use rextfv_core::digests::{MAX_DIGESTS_BYTES, Sha256Digest, is_left_out, line};
-use rextfv_core::entry_path::EntryPath;
+use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::layout::{DIGESTS, DIGESTS_PART};
 use rextfv_core::limits::Limits;
 use sha2::{Digest, Sha256};
@@ -93,7 +93,9 @@ impl Digesting<'_> {
     /// Goes through a directory, in the byte order of all paths below it.
     fn directory(&mut self, directory: &Directory, path: &EntryPath) -> Result<(), Error> {
         if path.components().count() > LIMITS.depth {
-            return Err(Error::Refused(format!("{path} is too deep")));
+            let top = path.components().next().unwrap_or_default();
+            let (top, most) = (displayable(top), LIMITS.depth);
+            return Err(Error::Refused(format!("{top} holds directories that are more than {most} deep")));
         }
         let doing = || format!("read {path}");
         let mut names = Vec::new();
@@ -165,7 +167,7 @@ fn if_there<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
             if matches!(
                 error.kind(),
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput
-            ) || error.raw_os_error() == Some(libc::ELOOP) =>
+            ) =>
         {
             Ok(None)
         }

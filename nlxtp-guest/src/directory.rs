@@ -84,6 +84,12 @@ impl Directory {
         let file = match openat(&self.0, name, PLAIN_FILE | access, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ELOOP) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is a symbolic link, which is not followed",
+                ));
+            }
             Err(error) => return Err(error.into()),
         };
         if !is_regular(&stat(&file)?) {
@@ -109,9 +115,13 @@ impl Directory {
         !matches!(self.look(name), Ok(None))
     }
 
-    /// Whether a regular file stands under a name, or a link leads to one.
-    pub fn holds_file(&self, name: impl AsRef<OsStr>) -> bool {
-        stat_at(&self.0, name.as_ref(), AtFlags::empty()).is_ok_and(|stat| is_regular(&stat))
+    /// Whether a regular file stands under a name, or a link that leads to one or nowhere.
+    pub fn holds_file_or_lost_link(&self, name: impl AsRef<OsStr>) -> bool {
+        match stat_at(&self.0, name.as_ref(), AtFlags::empty()) {
+            Ok(stat) => is_regular(&stat),
+            Err(Errno::ENOENT | Errno::ELOOP) => matches!(self.look(name), Ok(Some(_))),
+            Err(_) => false,
+        }
     }
 
     /// All names, without `.` and `..`.

@@ -73,7 +73,7 @@ fn configuration() -> Result<Config, Error> {
         let value = value.to_string_lossy();
         match config.set(&key, &value) {
             Ok(None) => {}
-            Ok(Some(warning)) => note(format_args!("kernel command line: {key} {warning}")),
+            Ok(Some(why)) => note(format_args!("kernel command line: {key} is ignored: {why}")),
             Err(allowed) => {
                 let problem = format!("kernel command line: {key} is \"{value}\"; allowed is {allowed}");
                 return Err(ConfigError { problems: vec![problem] }.into());

@@ -55,7 +55,7 @@ pub struct Options {
     pub root: Option<PathBuf>,
     /// Only say what would be done.
     pub dry_run: bool,
-    /// The init system; `None` for the one found.
+    /// The init system; `None` for the one found, else the one that was installed for.
     pub init: Option<InitSystem>,
     /// The program to install; `None` for this one.
     pub program: Option<PathBuf>,
@@ -181,7 +181,7 @@ fn install(mut site: Site<'_>, options: &Options, modules: Option<Modules>) -> R
         return Err(Error::Refused(format!("{} is no program", program.display())));
     }
     let (configuration, config) = configuration(&site, modules.as_ref())?;
-    let init = options.init.or_else(|| InitSystem::of(root));
+    let init = options.init.or_else(|| InitSystem::of(root)).or(site.before.init);
 
     let mut items = vec![
         Item::File { path: PROGRAM.to_owned(), content, mode: 0o755, always: true },
@@ -223,10 +223,18 @@ fn plan(
     shared: &str,
 ) -> Result<Vec<record::Entry>, Error> {
     let mut after = Record { init, ..Record::default() };
-    after.entries.extend(site.before.entries.iter().filter(|entry| entry.kind == Kind::Directory).cloned());
+    // Without an init system to be known, what starts the daemon may be any of what is there.
+    let stays = |entry: &&record::Entry| {
+        let is_replaced = || items.iter().any(|item| item.path() == Some(entry.path.as_str()));
+        entry.kind == Kind::Directory || init.is_none() && !is_replaced()
+    };
+    after.entries.extend(site.before.entries.iter().filter(stays).cloned());
     let of_items = items.iter().filter_map(Item::path).map(above);
     for place in [above(record::PLACE), shared].into_iter().chain(of_items) {
-        site.missing_directories(place).for_each(|directory| after.add(Kind::Directory, "", directory));
+        for directory in site.missing_directories(place) {
+            site.check_free(directory)?;
+            after.add(Kind::Directory, "", directory);
+        }
     }
     items.iter().for_each(|item| after.add_item(item));
     site.after = after;

@@ -113,8 +113,8 @@ pub fn run(config: &Config, background: bool) -> Result<(), Error> {
     let (state, ended) = match started {
         Ok(child) => run.watch_over(child)?,
         Err(NotStarted { code, message }) => {
-            note(message.trim_end());
-            run.outputs.say(&message);
+            note(&message);
+            run.outputs.say(&format!("nlxtp-guest: {message}\n"));
             (RunState::Finished, Some(Ending::Exit(code)))
         }
     };
@@ -163,7 +163,7 @@ impl Run<'_> {
     fn refuse(&mut self, why: &str) -> NotStarted {
         let told = custom::replace(&self.claim.status, base_name(layout::CUSTOM), why.as_bytes());
         survive(told.doing(|| "set the Custom Status"));
-        NotStarted { code: CANNOT_START, message: format!("nlxtp-guest: {why}\n") }
+        NotStarted { code: CANNOT_START, message: why.to_owned() }
     }
 
     /// Removes what the manifest does not keep, if the script has come to its end.
@@ -309,7 +309,7 @@ impl Run<'_> {
             custom: self.custom.text.as_deref(),
             progress: self.custom.progress,
         };
-        let written = survive(self.writer.commit(&self.claim.status, snapshot).doing(|| "write the status"));
+        let written = survive(self.writer.commit(&self.claim.status, snapshot));
         self.last_record = Instant::now();
         self.next_beat = self.last_record + self.config.heartbeat;
         written.is_some()

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use rextfv_core::ids::{BootId, RunId};
@@ -54,7 +53,7 @@ pub fn recover(config: &Config, shared: &Directory, signals: &Signals) -> Result
             return Ok(());
         }
         note("a run was claimed and never started; it is closed");
-        return close_claim(config, shared, &status).doing(doing);
+        return close_claim(config, shared, &status);
     }
     // The lock is on the first slot; one without it is a claim that a full disk has cut short.
     let Some(slot) = &slots[0].file else { return Ok(()) };
@@ -68,7 +67,7 @@ pub fn recover(config: &Config, shared: &Directory, signals: &Signals) -> Result
     }
     // The lock stays ours until `slots` goes. Before we held it, the monitor may have come to its end.
     let fresh = read_slots(&status).doing(doing)?;
-    close(config, shared, &status, fresh, signals).doing(doing)
+    close(config, shared, &status, fresh, signals)
 }
 
 fn has_ended(status: &Status) -> bool {
@@ -87,17 +86,16 @@ pub fn close_removed(config: &Config, run: RunId) -> Result<(), Error> {
         return claim.shared.remove_directory(STATUS_DIRECTORY).doing(|| "give back the claim on another upload");
     }
     note("exec_status of a run that was taken up before was removed; the run is closed");
-    close_claim(config, &claim.shared, &claim.status).doing(|| "close the run")
+    close_claim(config, &claim.shared, &claim.status)
 }
 
 /// Closes a run of which nothing but the claim is there. Making the first slot, we take the claim
 /// over: should its monitor live after all, it finds the slot made and gives up.
-fn close_claim(config: &Config, shared: &Directory, status: &Directory) -> io::Result<()> {
-    match StatusWriter::create(status, read_run_id(shared), boot::current(), config.heartbeat) {
-        Ok(Some(mut writer)) => writer.commit(status, snapshot(&never_started(config), RunState::Interrupted)),
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-    }
+fn close_claim(config: &Config, shared: &Directory, status: &Directory) -> Result<(), Error> {
+    let writer = StatusWriter::create(status, read_run_id(shared), boot::current(), config.heartbeat)
+        .doing(|| "lock the status file")?;
+    let Some(mut writer) = writer else { return Ok(()) };
+    writer.commit(status, snapshot(&never_started(config), RunState::Interrupted))
 }
 
 fn close(
@@ -106,7 +104,7 @@ fn close(
     status: &Directory,
     slots: [FoundSlot; 2],
     signals: &Signals,
-) -> io::Result<()> {
+) -> Result<(), Error> {
     let last = newest(&slots).cloned().unwrap_or_else(|| Status { run: read_run_id(shared), ..never_started(config) });
     if has_ended(&last) {
         return Ok(());
@@ -114,7 +112,8 @@ fn close(
     let boot = boot::current();
     let state = state_of_dead(&last, boot);
     note(format_args!("the monitor of a run is dead; the run is closed as {}", state.word()));
-    let mut writer = StatusWriter::resume(slots.map(|slot| slot.file), &last, boot)?;
+    let slots = slots.map(|slot| slot.file);
+    let mut writer = StatusWriter::resume(slots, &last, boot).doing(|| "look at the status files")?;
     if state.has_ended() {
         complete(config, shared, status, &last, &mut writer, signals);
     } else {
@@ -122,7 +121,7 @@ fn close(
     }
     let done = state.has_ended() && flush_all(shared);
     writer.commit(status, Snapshot { done, ..snapshot(&last, state) })?;
-    tomato_files::end(status, done && config.tomato_status)
+    tomato_files::end(status, done && config.tomato_status).doing(|| "end ToMaTo's status files")
 }
 
 /// Does what the monitor may not have come to do: removes what is not kept, and writes the digests.
@@ -142,7 +141,7 @@ fn complete(
     let mut beat_if_due = || {
         let is_due = last_beat.elapsed() >= interval;
         if is_due {
-            survive(writer.commit(status, snapshot(last, last.state)).doing(|| "write the status"));
+            survive(writer.commit(status, snapshot(last, last.state)));
             last_beat = Instant::now();
         }
         is_due

@@ -4,7 +4,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -87,8 +87,8 @@ impl Script<'_> {
             _ => first,
         };
         let code = if second.raw_os_error() == Some(ENOENT) { 127 } else { 126 };
-        let why = match line.as_deref() {
-            Some([interpreter, ..]) if code == 127 => {
+        let why = match (line.as_deref(), fs::read_link(&path)) {
+            (Some([interpreter, ..]), _) if code == 127 => {
                 let hint = if interpreter.as_bytes().ends_with(b"\r") {
                     " (its first line ends with a carriage return; convert it to Unix line ends)"
                 } else {
@@ -96,9 +96,12 @@ impl Script<'_> {
                 };
                 format!("its interpreter {interpreter:?} is not there{hint}")
             }
+            (None, Ok(target)) if code == 127 && !path.exists() => {
+                format!("it is a link to {target:?}, which leads nowhere")
+            }
             _ => second.to_string(),
         };
-        Err(NotStarted { code, message: format!("nlxtp-guest: cannot start {}: {why}\n", path.display()) })
+        Err(NotStarted { code, message: format!("cannot start {}: {why}", path.display()) })
     }
 
     fn spawn(&self, program: &OsStr, arguments: &[OsString]) -> io::Result<Child> {

@@ -16,7 +16,8 @@ use rextfv_core::layout::STATUS_SLOTS;
 use rextfv_core::status::{Ending, Progress, RunState, Status, Truncated};
 use rextfv_core::status_codec::{self, MAX_RECORD_BYTES};
 
-use crate::directory::{Directory, base_name, same_file};
+use crate::directory::{Directory, base_name, is_directory, is_regular, same_file};
+use crate::error::{Doing, Error};
 use crate::sys::stat;
 
 /// What a slot holds at first: any record without a long Custom Status.
@@ -121,8 +122,8 @@ impl StatusWriter {
     /// same slot again, and the other slot keeps the record before.
     ///
     /// # Errors
-    /// The system's.
-    pub fn commit(&mut self, status: &Directory, snapshot: Snapshot<'_>) -> io::Result<()> {
+    /// The system's, with the slot that it is about.
+    pub fn commit(&mut self, status: &Directory, snapshot: Snapshot<'_>) -> Result<(), Error> {
         let sequence = self.sequence + 1;
         let running_info = fresh_running_info(self.running_info);
         let mut record = Status {
@@ -141,36 +142,51 @@ impl StatusWriter {
             progress: snapshot.progress,
         };
         let index = usize::from(sequence % 2 == 1);
-        if self.slots[index].as_ref().is_some_and(|slot| !is_in_place(status, index, &slot.file)) {
-            status.remove_file(base_name(STATUS_SLOTS[index]))?;
-            self.slots[index] = None;
-        }
-        if self.slots[index].is_none() {
+        let path = STATUS_SLOTS[index];
+        let slot = self.slot_in_place(status, index).doing(|| format!("make {path} anew"))?;
+        slot.write(&mut record).doing(|| format!("write {path}"))?;
+        (self.sequence, self.running_info) = (sequence, running_info);
+        Ok(())
+    }
+
+    /// The slot, made anew if it does not stand under its name.
+    fn slot_in_place(&mut self, status: &Directory, index: usize) -> io::Result<&mut Slot> {
+        let name = base_name(STATUS_SLOTS[index]);
+        let was_made = self.slots[index].is_some();
+        if self.slots[index].as_ref().is_none_or(|slot| !is_in_place(status, index, &slot.file)) {
+            match status.look(name)? {
+                Some(stat) if is_directory(&stat) => status.remove_directory(name)?,
+                // A file where we have made none is that of whoever has taken us for dead.
+                Some(stat) if was_made || !is_regular(&stat) => status.remove_file(name)?,
+                _ => {}
+            }
             self.make_slot(status, index)?;
         }
-        let Some(slot) = &mut self.slots[index] else { return Err(io::ErrorKind::NotFound.into()) };
-        let mut bytes = encode(&record)?;
-        if bytes.len() > slot.capacity
-            && let Err(error) = slot.grow(bytes.len())
+        self.slots[index].as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Slot {
+    /// Writes a record and brings it to the disk.
+    fn write(&mut self, record: &mut Status) -> io::Result<()> {
+        let mut bytes = encode(record)?;
+        if bytes.len() > self.capacity
+            && let Err(error) = self.grow(bytes.len())
         {
             // No room for the whole Custom Status: what fits is better than a silent monitor.
-            let room = slot.capacity.checked_sub(HEADER_ROOM).ok_or(error)?;
+            let room = self.capacity.checked_sub(HEADER_ROOM).ok_or(error)?;
             if let Some(custom) = &mut record.custom
                 && custom.len() > room
             {
                 custom.truncate(room);
                 record.truncated.custom = true;
             }
-            bytes = encode(&record)?;
+            bytes = encode(record)?;
         }
-        slot.file.write_all_at(&bytes, 0)?;
-        slot.file.sync_data()?;
-        (self.sequence, self.running_info) = (sequence, running_info);
-        Ok(())
+        self.file.write_all_at(&bytes, 0)?;
+        self.file.sync_data()
     }
-}
 
-impl Slot {
     fn grow(&mut self, needed: usize) -> io::Result<()> {
         let mut capacity = self.capacity.max(FIRST_CAPACITY);
         while capacity < needed {
@@ -207,7 +223,7 @@ fn fresh_running_info(last: u64) -> u64 {
 
 /// A slot of a run that somebody else has written: its file, and its record if it holds one.
 pub struct FoundSlot {
-    /// The file, for reading and writing.
+    /// The file, for reading and writing; `None` also where something else stands.
     pub file: Option<File>,
     /// The record.
     pub record: Option<Status>,
@@ -219,7 +235,10 @@ pub struct FoundSlot {
 /// The system's.
 pub fn read_slots(status: &Directory) -> io::Result<[FoundSlot; 2]> {
     let [a, b] = STATUS_SLOTS.map(|path| -> io::Result<FoundSlot> {
-        let Some(file) = status.write_file(base_name(path))? else {
+        let name = base_name(path);
+        let is_file = status.look(name)?.is_some_and(|stat| is_regular(&stat));
+        let file = if is_file { status.write_file(name)? } else { None };
+        let Some(file) = file else {
             return Ok(FoundSlot { file: None, record: None });
         };
         let mut bytes = Vec::new();
@@ -332,13 +351,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (status, mut writer) = writer(&dir);
         let slot = dir.path().join("status.1");
-        let replacements: [fn(&std::path::Path); 4] = [
+        let replacements: [fn(&std::path::Path); 6] = [
             |_| {},
             |slot| fs::remove_file(slot).unwrap(),
             |slot| fs::rename(slot, slot.with_extension("moved")).unwrap(),
             |slot| {
                 fs::remove_file(slot).unwrap();
                 std::os::unix::fs::symlink("elsewhere", slot).unwrap();
+            },
+            |slot| {
+                fs::remove_file(slot).unwrap();
+                fs::create_dir(slot).unwrap();
+            },
+            |slot| {
+                fs::remove_file(slot).unwrap();
+                nix::unistd::mkfifo(slot, nix::sys::stat::Mode::S_IRWXU).unwrap();
             },
         ];
         for (round, replace) in (0..).zip(replacements) {
@@ -355,6 +382,22 @@ mod tests {
         }
         let slot = File::open(dir.path().join("status.0")).unwrap();
         assert_eq!(lock_of_dead_monitor(&slot), Some(false), "the new one is locked, too");
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_is_named_and_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (status, mut writer) = writer(&dir);
+        let slot = dir.path().join("status.1");
+        fs::remove_file(&slot).unwrap();
+        fs::create_dir_all(slot.join("full")).unwrap();
+        for _ in 0..2 {
+            let told = writer.commit(&status, SNAPSHOT).unwrap_err().to_string();
+            assert!(told.starts_with("cannot make exec_status/status.1 anew: Directory not empty"), "{told}");
+        }
+        fs::remove_dir(slot.join("full")).unwrap();
+        writer.commit(&status, SNAPSHOT).unwrap();
+        assert_eq!(newest(&read_slots(&status).unwrap()).unwrap().sequence, 1);
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn a_configuration_is_checked() {
     let output = check("nlxtp_dir='/a b' # here\nnlxtp_mode=1\nnlxtp_colour=red\n");
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stdout).contains("nlxtp_dir='/a b'\nnlxtp_mode=1\n"));
-    assert!(text(&output.stderr).contains("nlxtp.conf, line 3: nlxtp_colour is not known"));
+    assert!(text(&output.stderr).contains("nlxtp.conf, line 3: nlxtp_colour is ignored: there is no such key"));
 
     let output = check("nlxtp_mode=5\nrm -rf /\n");
     assert_eq!(output.status.code(), Some(1));
@@ -51,6 +51,19 @@ fn errors_in_the_configuration_stop_monitor_and_daemon() {
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains("nlxtp_grace is \"long\""));
         assert!(!share.has("exec_status"));
+    }
+}
+
+#[test]
+fn a_setting_that_is_none_is_refused() {
+    for (setting, code, words) in [
+        ("nlxtp_mode", 2, "--set nlxtp_mode: write KEY=VALUE"),
+        ("nlxtp_mode=3", 1, "--set: nlxtp_mode is \"3\"; allowed is 0 or 1 or 2"),
+        ("nlxtp_colour=red", 1, "--set: nlxtp_colour cannot be set: there is no such key"),
+    ] {
+        let output = program().args(["--config", "/dev/null", "--set", setting, "check-config"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{setting}");
+        assert!(text(&output.stderr).contains(words), "{output:?}");
     }
 }
 

@@ -212,6 +212,17 @@ fn a_reboot_is_told() {
 }
 
 #[test]
+fn a_dead_run_with_a_directory_for_a_slot_is_closed() {
+    let share = Share::new();
+    leave_run(&share, RunState::Running, None, nlxtp_guest::boot::current());
+    fs::remove_file(share.at("exec_status/status.1")).unwrap();
+    fs::create_dir(share.at("exec_status/status.1")).unwrap();
+    let _daemon = share.daemon(QUICK);
+    let status = share.wait_for_record(|status| status.state == RunState::Interrupted);
+    assert_eq!((status.run, status.done), (common::RUN.parse().ok(), false));
+}
+
+#[test]
 fn a_run_that_lacks_only_done_is_completed() {
     let share = Share::new();
     leave_run(&share, RunState::Finished, Some(Ending::Exit(4)), nlxtp_guest::boot::current());
@@ -297,8 +308,9 @@ fn a_script_that_removes_its_own_status_is_not_started_twice() {
 
 #[test]
 fn a_script_that_removes_its_status_files_is_told_nevertheless() {
-    let share =
-        Share::with_script(&format!("#!/bin/sh\nrm -f *\nln -s nowhere status.0\necho x\n{WAIT_FOR_GO}\nexit 3\n"));
+    let share = Share::with_script(&format!(
+        "#!/bin/sh\nrm -f *\nln -s nowhere status.0\nmkdir status.1\necho x\n{WAIT_FOR_GO}\nexit 3\n"
+    ));
     let _daemon = share.daemon(QUICK);
     let status = share.wait_for_record(|status| status.sequence > 3);
     assert_eq!(status.state, RunState::Running);

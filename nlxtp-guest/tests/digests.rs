@@ -154,6 +154,17 @@ fn what_no_host_takes_is_not_digested() {
 }
 
 #[test]
+fn what_is_too_deep_is_told_in_few_words() {
+    let share = Share::with_script("#!/bin/bash\nmkdir -p \"$archive_dir/$(printf 'deep/%.0s' {1..129})\"\nexit 3\n");
+    let output = share.monitor(&[]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("no digests of the results are written: deep holds directories that are more than 128 deep\n")
+    );
+    assert_given_up(&share);
+}
+
+#[test]
 fn a_script_that_stands_in_the_way_fails_no_run() {
     for name in ["digests", "digests.part"] {
         let share = Share::with_script(&format!("#!/bin/sh\nmkdir {name}\ntouch {name}/x\nexit 3\n"));

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -216,7 +216,7 @@ fn scripts_are_started_in_every_way_that_works() {
 fn a_link_to_a_script_is_a_script() {
     let share = Share::new();
     write_script(&share.at("real"), "#!/bin/sh\necho linked\n");
-    std::os::unix::fs::symlink("real", share.at("auto_exec.sh")).unwrap();
+    symlink("real", share.at("auto_exec.sh")).unwrap();
     share.monitor(&[]);
     assert_eq!(share.read("exec_status/stdout"), "linked\n");
 }
@@ -237,6 +237,23 @@ fn a_script_that_cannot_be_started_is_finished_with_a_reason() {
         assert!(message.contains("auto_exec.sh") && message.to_lowercase().contains(reason), "{message}");
         assert_eq!(status.stderr_bytes, message.len() as u64);
         assert!(share.has("exec_status/done"));
+    }
+}
+
+#[test]
+fn a_script_that_is_a_link_to_nothing_is_finished_with_a_reason() {
+    for (target, code, reason) in
+        [("nowhere", 127, "it is a link to \"nowhere\", which leads nowhere"), ("auto_exec.sh", 126, "symbolic links")]
+    {
+        let share = Share::new();
+        symlink(target, share.at("auto_exec.sh")).unwrap();
+        let output = share.monitor(&[]);
+        let log = String::from_utf8_lossy(&output.stderr);
+        let path = share.at("auto_exec.sh");
+        assert!(output.status.success() && log.contains(&*path.to_string_lossy()) && log.contains(reason), "{log}");
+        let status = share.record().unwrap();
+        assert_eq!((status.done, status.ended), (true, Some(Ending::Exit(code))));
+        assert!(share.read("exec_status/stderr").contains(reason));
     }
 }
 

@@ -45,7 +45,14 @@ fn seconds_may_have_decimals() {
 fn unknown_keys_are_warnings() {
     let (config, warnings) = Config::parse("nlxtp_colour=red", "f").unwrap();
     assert_eq!(config, Config::default());
-    assert_eq!(warnings, ["f, line 1: nlxtp_colour is not known and is ignored"]);
+    assert_eq!(warnings, ["f, line 1: nlxtp_colour is ignored: there is no such key"]);
+    assert_eq!(
+        problems("nlxtp_colour=red\nnlxtp_mode=3"),
+        [
+            "f, line 2: nlxtp_mode is \"3\"; allowed is 0 or 1 or 2",
+            "f, line 1: nlxtp_colour is ignored: there is no such key"
+        ]
+    );
 }
 
 #[test]

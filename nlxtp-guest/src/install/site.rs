@@ -56,6 +56,21 @@ impl Site<'_> {
         ends.map(|end| &path[..end]).filter(|directory| !directory.is_empty() && !self.root.has_directory(directory))
     }
 
+    /// Checks that nothing stands where a directory is to be made.
+    pub fn check_free(&self, path: &str) -> Result<(), Error> {
+        if self.looked(path, self.root.look(path))?.is_none() {
+            return Ok(());
+        }
+        let what = match self.looked(path, self.root.link(path))? {
+            Some(target) if self.root.is_offline() => {
+                format!("a link to {target}, which leads out of this root or to no directory in it")
+            }
+            Some(target) => format!("a link to {target}, which leads to no directory"),
+            None => "no directory".into(),
+        };
+        Err(Error::Refused(format!("{path}{} is {what}; put a directory there. Nothing was done", self.in_root())))
+    }
+
     /// Makes a directory and those above it that are missing.
     pub fn make_directories(&self, path: &str) -> Result<(), Error> {
         self.missing_directories(path)

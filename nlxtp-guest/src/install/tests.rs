@@ -212,6 +212,50 @@ fn another_init_system_takes_the_place_of_the_first() {
     assert_eq!(place.everything(), before);
 }
 
+#[test]
+fn an_upgrade_goes_on_with_the_init_system_that_was_installed_for() {
+    let place = Place::sysvinit();
+    let (unit, wants) =
+        ("etc/systemd/system/nlxtp-guest.service", "etc/systemd/system/multi-user.target.wants/nlxtp-guest.service");
+    fs::remove_file(place.path("sbin/init")).unwrap();
+    let before = place.everything();
+    place.run(Task::Install, |options| options.init = Some(InitSystem::Systemd)).unwrap();
+    let installed = place.everything();
+    for task in [Task::Upgrade, Task::Install] {
+        place.done(task);
+        assert_eq!(place.everything(), installed);
+    }
+    place.done(Task::Uninstall);
+    assert_eq!(place.everything(), before);
+
+    // One that is recognised by now goes before it.
+    place.run(Task::Install, |options| options.init = Some(InitSystem::Systemd)).unwrap();
+    place.write("sbin/init", "x");
+    place.done(Task::Upgrade);
+    assert!(!place.path(unit).exists() && fs::symlink_metadata(place.path(wants)).is_err());
+    assert!(place.path("etc/rc2.d/S99nlxtp-guest").exists());
+}
+
+#[test]
+fn without_an_init_system_to_be_known_nothing_is_removed() {
+    let place = Place::sysvinit();
+    let before = place.everything();
+    place.done(Task::Install);
+    let installed = place.everything();
+    // As a version with an init system that this one does not know would have left it.
+    let record = place.read(record::PLACE);
+    place.write(record::PLACE, &record.replace("init\tsysvinit\n", "init\tof-the-future\n"));
+    fs::rename(place.path("sbin/init"), place.path("init-program")).unwrap();
+    place.done(Task::Upgrade);
+    fs::rename(place.path("init-program"), place.path("sbin/init")).unwrap();
+    assert!(place.path("etc/init.d/nlxtp-guest").exists() && place.path("etc/rc2.d/S99nlxtp-guest").exists());
+    assert!(!place.read(record::PLACE).contains("init\t"), "that was done without one");
+    place.done(Task::Upgrade);
+    assert_eq!(place.everything(), installed);
+    place.done(Task::Uninstall);
+    assert_eq!(place.everything(), before);
+}
+
 /// A root with ToMaTo's modules as their package leaves them.
 fn with_tomato(configuration: &str) -> Place {
     let place = Place::sysvinit();
@@ -295,6 +339,19 @@ fn a_hostile_root_leads_nowhere() {
         let _ = place.run(Task::Uninstall, |_| ());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1, "{link}");
     }
+    for path in ["usr/local", "usr/local/sbin", "var"] {
+        let place = Place::sysvinit();
+        fs::create_dir_all(place.path(path)).unwrap();
+        fs::remove_dir(place.path(path)).unwrap();
+        symlink(outside.path(), place.path(path)).unwrap();
+        let before = place.everything();
+        let problem = place.run(Task::Install, |_| ()).unwrap_err();
+        assert!(problem.starts_with(&format!("/{path} in ")) && problem.contains("out of this root"), "{problem}");
+        assert_eq!(place.everything(), before, "nothing was begun");
+    }
+    let place = Place::sysvinit();
+    place.write("usr/local", "");
+    assert!(place.run(Task::Install, |_| ()).unwrap_err().contains("is no directory"));
     let place = Place::sysvinit();
     symlink(outside.path().join("nlxtp.conf"), place.path(CONFIGURATION)).unwrap();
     place.done(Task::Install);
