@@ -75,6 +75,9 @@ fn values_that_cannot_be_used_are_refused_in_words() {
     let packages = ["archive", "packages", "jq", "--node", "n", "-o", "x.tar.gz"];
     let with = |more: &[&str]| place.call_changing_nothing(&[&packages[..], more].concat()).expect(2);
     with(&["--only-from", "foo"]).says(&["--only-from", "no URL", "https://"]);
+    fs::create_dir(place.path("n")).unwrap();
+    place.write("n/precious", b"precious");
+    with(&[]).says(&["precious", "--force-upload"]);
     with(&["--invoke", "true", "--invoke", "true"]).says(&["1 node,", "2 commands"]);
     place.call(&["archive", "check", "a", "--max-entries", "1.5"]).expect(2).says(&["1.5", "a whole number"]);
     place.call(&["download", "a", "b", "--level", "300"]).expect(2).says(&["300", "too much"]);

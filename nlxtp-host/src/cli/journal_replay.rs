@@ -31,7 +31,7 @@ use super::output::{print, print_json};
 use super::replayed_node::{Hooks, ReplayedNode};
 use super::session::Session;
 use super::units::{parse_duration, show_count};
-use super::upload::check_ours;
+use super::upload::{SAY_FORCE, check_ours};
 
 const EXAMPLE: &str = "\
 Uploads the same archives in the same order to other nodes, waits for each start and end that the journal \
@@ -226,7 +226,7 @@ impl Replay {
         for (name, path) in places {
             let node = open_node(path, self.limits.limits())?;
             if !self.force {
-                check_ours(path).map_err(|error| Failure::target(error, path))?;
+                check_ours(path, SAY_FORCE).map_err(|error| Failure::target(error, path))?;
             }
             let entry = journal.as_ref().map(|journal| journal.for_node(node_name(path)));
             let hooks = Hooks { invoke: self.invoke.clone(), power: self.power_on.clone().zip(self.power_off.clone()) };

@@ -106,9 +106,7 @@ impl Nodes {
             node = node.with_invoker(InvokeCommand::new(command));
         }
         if !self.force_upload {
-            check_ours(target).map_err(|error| {
-                failure(error.with_hint("check the path; to replace all that is there, say --force-upload"))
-            })?;
+            check_ours(target, "check the path; to replace all that is there, say --force-upload").map_err(failure)?;
         }
         control.check().map_err(failure)?;
         let report = node.upload(&mut Cursor::new(archive), control).map_err(failure)?;

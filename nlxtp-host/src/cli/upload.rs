@@ -84,7 +84,7 @@ impl Upload {
         }
         node = self.journal.give(node, &self.target, Some(&self.archive), self.keep_archives)?;
         if !self.force {
-            check_ours(&self.target).map_err(|error| Failure::target(error, &self.target))?;
+            check_ours(&self.target, SAY_FORCE).map_err(|error| Failure::target(error, &self.target))?;
         }
         let mut archive = archive_file::open(&self.archive, &limits, &control)?;
         let was_running = node.directory().host_directory().is_some() && self.is_running(&memory);
@@ -140,9 +140,12 @@ impl Upload {
 const STILL_RUNNING: &str = "a run was still under way, as far as can be told: its start script is not ended, and \
                              goes on in the same directory";
 
+/// How to replace what is refused.
+pub const SAY_FORCE: &str = "check the path; to replace all that is there, say --force";
+
 /// Refuses a target that holds something and nothing of nlXTP's: an upload would erase it, and the
-/// path may be a slip.
-pub fn check_ours(target: &Path) -> Result<(), Error> {
+/// path may be a slip. The hint names the option that allows it.
+pub fn check_ours(target: &Path, hint: &'static str) -> Result<(), Error> {
     // Not bounded by the limits, which are meant for the archive.
     let directory = shared_directory::open(target)?;
     let names = match directory.view() {
@@ -160,8 +163,7 @@ pub fn check_ours(target: &Path) -> Result<(), Error> {
     }
     let first = displayable(first);
     let message = format!("it holds \"{first}\" and others that no upload has left there; an upload would erase them");
-    Err(Error::new(ErrorKind::InvalidInput, message)
-        .with_hint("check the path; to replace all that is there, say --force"))
+    Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint))
 }
 
 fn execution_in_words(execution: Execution) -> &'static str {
