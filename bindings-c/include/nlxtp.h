@@ -1258,7 +1258,7 @@ int nlxtp_status_exit_code(const nlxtp_status *status);
 int nlxtp_status_signal(const nlxtp_status *status);
 
 /**
- * Whether the monitor has ended the script because it ran longer than the guest allows; false for NULL.
+ * Whether the monitor has ended the script because it ran longer than it was allowed to; false for NULL.
  */
 bool nlxtp_status_timed_out(const nlxtp_status *status);
 

@@ -150,7 +150,7 @@ pub extern "C" fn nlxtp_status_signal(status: *const nlxtp_status) -> c_int {
     get(status, 0, |found| found.report.signal.map_or(0, c_int::from))
 }
 
-/// Whether the monitor has ended the script because it ran longer than the guest allows; false for NULL.
+/// Whether the monitor has ended the script because it ran longer than it was allowed to; false for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nlxtp_status_timed_out(status: *const nlxtp_status) -> bool {
     get(status, false, |found| found.report.timed_out)

@@ -84,7 +84,7 @@ impl Status {
         self.0.signal
     }
 
-    /// Whether the monitor has ended the script because it ran longer than the guest allows.
+    /// Whether the monitor has ended the script because it ran longer than it was allowed to.
     #[getter]
     fn timed_out(&self) -> bool {
         self.0.timed_out

@@ -105,7 +105,7 @@ pub struct StatusReport {
     pub exit_code: Option<u8>,
     /// The signal that ended it.
     pub signal: Option<u8>,
-    /// Whether the monitor ended the script because it ran longer than the guest allows.
+    /// Whether the monitor ended the script because it ran longer than it was allowed to.
     pub timed_out: bool,
     /// The sequence number of the record.
     pub sequence: Option<u64>,

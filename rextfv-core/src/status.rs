@@ -20,7 +20,7 @@ pub enum RunState {
     Running,
     /// The start script has ended by itself; [`Status::ended`] tells how.
     Finished,
-    /// The monitor has ended the start script, because it ran longer than the guest allows;
+    /// The monitor has ended the start script, because it ran longer than it was allowed to;
     /// [`Status::ended`] tells how it went.
     TimedOut,
     /// The monitor was told to stop, or was found dead, before the start script had ended.
