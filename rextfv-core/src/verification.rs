@@ -1,5 +1,5 @@
 //! Whether what a download took home is what the guest wrote: its files, compared with the
-//! [digests](crate::digests) that the guest wrote down before it said Done.
+//! [digests] that the guest wrote down before it said Done.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
