@@ -7,7 +7,7 @@ export NLXTP = $(abspath $(TARGET_DIR))/release/nlxtp
 export NLXTP_GUEST = $(abspath $(TARGET_DIR))/$(HOST)/guest/nlxtp-guest
 
 # The end-to-end tests that take longest, by a part of their names.
-LONGEST = system_v_init_starts openrc_starts runit_starts programs_are_compiled_with_the_packages \
+LONGEST = on_each_suite_and_architecture system_v_init_starts openrc_starts runit_starts programs_are_compiled_with_the_packages \
 	the_guest_program_runs_on
 
 .PHONY: help demo test test-long python-source e2e-long build guest deb check unit fuzz-check python-package python-test python-docs e2e fuzz seeds bench bench-python bench-guest header install wheel \
@@ -101,10 +101,14 @@ e2e: build python-package
 	scripts/python2-root.sh
 	scripts/e2e.sh --include-ignored $(LONGEST:%=--skip %)
 
-# Whole systems with the other init systems, the packages of the C library, and guests of other machines.
+# Whole systems with the other init systems, the packages of the C library, guests of other machines, and packages
+# for all releases of Debian.
 e2e-long: e2e
 	$(MAKE) --no-print-directory deb-c
 	for init in sysvinit openrc runit; do scripts/guest-system.sh $$init || exit; done
+	scripts/guest-root.sh bookworm i386
+	scripts/guest-root.sh bullseye i386
+	scripts/guest-root.sh trixie amd64
 	scripts/setup.sh cross
 	scripts/cross-guest.sh i386
 	scripts/cross-guest.sh arm64

@@ -23,10 +23,18 @@ struct System {
     identifier: &'static str,
 }
 
+/// Each suite, and both architectures.
 const SYSTEMS: [System; 3] = [
     System { suite: "bookworm", architecture: "amd64", identifier: "debian-12-amd64" },
     System { suite: "bullseye", architecture: "amd64", identifier: "debian-11-amd64" },
     System { suite: "trixie", architecture: "i386", identifier: "debian-13-i386" },
+];
+
+/// Each suite for the other architecture.
+const OTHER_SYSTEMS: [System; 3] = [
+    System { suite: "bookworm", architecture: "i386", identifier: "debian-12-i386" },
+    System { suite: "bullseye", architecture: "i386", identifier: "debian-11-i386" },
+    System { suite: "trixie", architecture: "amd64", identifier: "debian-13-amd64" },
 ];
 
 impl System {
@@ -85,18 +93,24 @@ fn has_jq(node: &Container) {
     assert_eq!(answer, "[1,2]\n");
 }
 
+/// What has become of an experiment.
+struct Installed {
+    /// The nodes that reach this package mirror; nothing is installed there.
+    probed: Vec<Container>,
+    mirror: FileServer,
+    archive: PathBuf,
+}
+
 /// The paper's third experiment: one archive installs a package and its dependencies on fresh nodes
 /// of different systems, which have no network.
-#[test]
-#[ignore = "needs root, a package mirror and prepared guests; `make test` runs it"]
-fn one_archive_installs_on_all_probed_systems() {
-    let folder = places::temporary_folder("packages");
+#[track_caller]
+fn installs_on(folder: &TempDir, all: &[&System]) -> Installed {
     let repositories = folder.path().join("repositories");
-    for system in &SYSTEMS {
+    for system in all {
         fill_repository(&system.root(), &repositories.join(system.identifier), "jq");
     }
     let mirror = FileServer::of(&repositories);
-    let probed: Vec<Container> = SYSTEMS.iter().map(|system| system.node_with(&mirror)).collect();
+    let probed: Vec<Container> = all.iter().map(|system| system.node_with(&mirror)).collect();
     let nodes: Vec<&Container> = probed.iter().collect();
 
     let archive = folder.path().join("jq.tar.gz");
@@ -110,8 +124,8 @@ fn one_archive_installs_on_all_probed_systems() {
     let made = archive_packages(&folder, &nodes, &output).success();
     let answer: Value = serde_json::from_slice(&made.stdout).expect("one JSON object");
     let systems = answer["systems"].as_array().expect("a list");
-    assert_eq!(systems.len(), SYSTEMS.len(), "{answer}");
-    for system in &SYSTEMS {
+    assert_eq!(systems.len(), all.len(), "{answer}");
+    for system in all {
         let list = systems.iter().find(|list| list["system"] == system.identifier);
         let list = list.unwrap_or_else(|| panic!("{} was not probed: {answer}", system.identifier));
         let files = list["files"].as_array().expect("a list");
@@ -123,7 +137,7 @@ fn one_archive_installs_on_all_probed_systems() {
     let asked_for = mirror.asked_for();
     assert!(asked_for.iter().any(|path| path.ends_with(".deb")), "{asked_for:?}");
 
-    for system in &SYSTEMS {
+    for system in all {
         let mut node = system.node();
         node.start();
         assert!(!node.run("command -v jq", PATIENCE).status.success(), "jq was there before");
@@ -135,6 +149,21 @@ fn one_archive_installs_on_all_probed_systems() {
         let (status, custom) = run_archive(&node, &archive);
         assert!(custom.starts_with(&format!("nothing to do on {}: jq", system.identifier)), "{status}");
     }
+    Installed { probed, mirror, archive }
+}
+
+#[test]
+#[ignore = "needs root, a package mirror and prepared guests; `make test-long` runs it"]
+fn one_archive_installs_on_each_suite_and_architecture() {
+    let folder = places::temporary_folder("packages");
+    installs_on(&folder, &SYSTEMS.iter().chain(&OTHER_SYSTEMS).collect::<Vec<_>>());
+}
+
+#[test]
+#[ignore = "needs root, a package mirror and prepared guests; `make test` runs it"]
+fn one_archive_installs_on_all_probed_systems() {
+    let folder = places::temporary_folder("packages");
+    let Installed { probed, mirror, archive } = installs_on(&folder, &SYSTEMS.iter().collect::<Vec<_>>());
 
     // A node that has it already: an empty list, and success.
     let (status, custom) = run_archive(&probed[0], &archive);
