@@ -116,12 +116,12 @@ fn installs_on(folder: &TempDir, all: &[&System]) -> Installed {
     let archive = folder.path().join("jq.tar.gz");
     let output = ["-o", archive.to_str().expect("a path of ours")];
     // A node must not have the host ask just anybody.
-    let refused = archive_packages(&folder, &nodes, &[&output[..], &["--only-from", "http://elsewhere/"]].concat());
+    let refused = archive_packages(folder, &nodes, &[&output[..], &["--only-from", "http://elsewhere/"]].concat());
     assert_ne!(refused.code(), 0, "{refused:?}");
     assert!(refused.text().contains("--only-from"), "{refused:?}");
     assert!(!archive.exists(), "an archive was made all the same");
 
-    let made = archive_packages(&folder, &nodes, &output).success();
+    let made = archive_packages(folder, &nodes, &output).success();
     let answer: Value = serde_json::from_slice(&made.stdout).expect("one JSON object");
     let systems = answer["systems"].as_array().expect("a list");
     assert_eq!(systems.len(), all.len(), "{answer}");
