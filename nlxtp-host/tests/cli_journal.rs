@@ -451,6 +451,21 @@ fn a_replay_compares_and_ignores() {
     place.call(&["journal", "replay", "second.jsonl", "--on", &on]).expect(0);
 }
 
+/// The guest makes it after it has said Done, so a download may lack it.
+#[test]
+fn a_replay_does_not_compare_the_done_flag() {
+    let place = Place::new();
+    let node = place.target(Kind::Directory, "node");
+    place.write("good.tar.gz", &tar_gz(&[("file", b"x")]));
+    node.call("upload", &["good.tar.gz", "--journal", JOURNAL, "--node", "n"]).expect(0);
+    node.guest_writes(&[("done", b"")]);
+    node.call("download", &["results.tar.gz", "--journal", JOURNAL, "--node", "n"]).expect(0);
+    fs::create_dir(place.path("fresh")).unwrap();
+    let answer = place.call(&["journal", "replay", JOURNAL, "--on", "n=fresh", "--json"]).expect(16).json();
+    let [directory] = &answer["steps"][1]["differences"].as_array().unwrap()[..] else { panic!("{answer}") };
+    assert_eq!(directory["about"], "exec_status", "which nothing makes here");
+}
+
 /// What `docs/journal.md` says to check a journal with, run as it stands there.
 #[test]
 #[ignore = "needs jq; `make test` runs it"]

@@ -19,6 +19,7 @@ use nlxtp_host::journal::record::{Download, Upload};
 use nlxtp_host::journal::replay::{Action, Plan, Step, plan};
 use nlxtp_host::journal::verify::find_archive;
 use rextfv_core::entry_path::{displayable, from_displayable};
+use rextfv_core::tomato;
 use rextfv_core::verification::Outcome;
 use serde::Serialize;
 
@@ -35,9 +36,9 @@ use super::upload::{SAY_FORCE, check_ours};
 
 const EXAMPLE: &str = "\
 Uploads the same archives in the same order to other nodes, waits for each start and end that the journal \
-has seen, downloads, and compares: how each run ended, and each file of the results. Status slots, run ids \
-and the Running Info differ by their nature and are not compared. Exit code 0: all is the same; 16: \
-something differs, and that is said.
+has seen, downloads, and compares: how each run ended, and each file of the results. Status slots, run ids, \
+the Running Info and the Done Flag differ by their nature and are not compared. Exit code 0: all is the \
+same; 16: something differs, and that is said.
 
 Archives are taken from what --keep-archives has kept, else from the journal's folder or where \
 --archives says. Whether they are the same is told by their digests; all of them must be there before \
@@ -269,7 +270,9 @@ impl Replay {
             }
             Action::Download(recorded) => {
                 let (tree, outcome) = self.download_again(step.line, recorded, node, session)?;
-                let ignored: Vec<Glob> = self.ignore.iter().map(|pattern| Glob::new(pattern)).collect();
+                // The guest makes that after it has said Done: it may be off, or its results be packed, by then.
+                let own = [tomato::DONE];
+                let ignored: Vec<Glob> = self.ignore.iter().map(String::as_str).chain(own).map(Glob::new).collect();
                 let mut differences = compare_results(&recorded.results, &tree, &ignored);
                 differences.extend(compare_outcomes(recorded.verified, outcome));
                 Ok(differences)
