@@ -4,6 +4,8 @@ pub mod machine;
 pub mod report;
 
 use std::cell::Cell;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -32,10 +34,10 @@ impl<'a> Contender<'a> {
         self
     }
 
-    fn time(&mut self, repeat: u32) -> Result<Duration> {
+    fn time(&mut self, repeat: u32, work: &Path) -> Result<Duration> {
         (self.prepare)()?;
         if repeat == 1 {
-            touch_memory();
+            touch_memory(work)?;
         }
         let start = Instant::now();
         for _ in 0..repeat {
@@ -77,13 +79,13 @@ impl<'a> Comparison<'a> {
     }
 
     /// Runs all contenders once to warm up, then in turn for so many rounds.
-    pub fn measure(mut self, rounds: usize, report: &mut Report) -> Result {
+    pub fn measure(mut self, fresh: &Fresh<'_>, rounds: usize, report: &mut Report) -> Result {
         eprintln!("measuring: {}, {}", self.operation, self.input);
         let mut times: Vec<Vec<Duration>> = vec![Vec::new(); self.contenders.len()];
         for round in usize::from(!self.warmup)..=rounds {
             for (contender, times) in self.contenders.iter_mut().zip(&mut times) {
                 let time = contender
-                    .time(self.repeat)
+                    .time(self.repeat, fresh.work())
                     .map_err(|error| format!("{}, {}, {}: {error}", self.operation, self.input, contender.name))?;
                 if round > 0 {
                     times.push(time);
@@ -116,9 +118,15 @@ const TOUCHED: usize = 512 << 20;
 ///
 /// A virtual machine's host hands out memory when it is touched for the first time. Writing 256 MiB into
 /// such memory takes four times as long as into memory that was used before; without this, it would be
-/// chance who gets which.
-fn touch_memory() {
-    std::hint::black_box(vec![1_u8; TOUCHED]);
+/// chance who gets which. It is used as contenders use it, for a file's pages: what a process has given back
+/// comes to files now and then only. The file stays, empty; see [`Fresh`].
+fn touch_memory(work: &Path) -> Result {
+    let mut file = File::create(work.join("touched"))?;
+    let piece = vec![1; 1 << 20];
+    for _ in 0..TOUCHED / piece.len() {
+        file.write_all(&piece)?;
+    }
+    Ok(file.set_len(0)?)
 }
 
 pub fn median(times: &[Duration]) -> Duration {
@@ -129,7 +137,7 @@ pub fn median(times: &[Duration]) -> Duration {
 
 /// Waits until everything written to the file system is on the disk.
 pub fn flush(directory: &Path) -> Result {
-    Ok(nix::unistd::syncfs(std::fs::File::open(directory)?)?)
+    Ok(nix::unistd::syncfs(File::open(directory)?)?)
 }
 
 /// Paths where nothing is yet.

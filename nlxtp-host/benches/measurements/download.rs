@@ -23,7 +23,7 @@ pub fn measure(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Rep
         let run = || download(target, &ours, 1);
         Comparison::new(&format!("{operation}, one thread"), &input.name, Contender::new("nlXTP", run))
             .against(floor::of_download(fresh, input)?)
-            .measure(rounds, report)?;
+            .measure(fresh, rounds, report)?;
     }
 
     let prepare = || flush(fresh.work());
@@ -36,7 +36,7 @@ pub fn measure(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Rep
         let pigz = || tar_create(&directory, &fresh.work().join("pigz.tar.gz"), "pigz");
         comparison = comparison.against(Contender::new("tar -I pigz -cf", pigz).prepared(prepare));
     }
-    comparison.measure(rounds, report)?;
+    comparison.measure(fresh, rounds, report)?;
     report.facts.push([
         format!("size of the downloaded archive, {}, beside that of tar -czf", input.name),
         format!("{} KiB, {} KiB", fs::metadata(&ours)?.len() >> 10, fs::metadata(&theirs)?.len() >> 10),
@@ -59,7 +59,7 @@ pub fn measure(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Rep
     let run = || download(&disk, &ours, default_threads());
     Comparison::new("download from a disk image", &input.name, Contender::new("nlXTP", run).prepared(prepare))
         .against(mcopy)
-        .measure(rounds, report)
+        .measure(fresh, rounds, report)
 }
 
 /// A download through a node.

@@ -38,7 +38,7 @@ pub fn measure(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Rep
         let pigz = Contender::new("rm -r, tar -I pigz -xf, sync -f", || theirs("pigz"));
         comparison = comparison.against(pigz.prepared(directory));
     }
-    comparison.measure(rounds, report)?;
+    comparison.measure(fresh, rounds, report)?;
 
     if !has("mdeltree") {
         report.leave_out("upload to a disk image in the place of another", "mtools is not installed");
@@ -59,7 +59,7 @@ pub fn measure(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Rep
     };
     Comparison::new("upload to a disk image", &name, ours().prepared(disk))
         .against(Contender::new("mdeltree, tar -xzf, mcopy -s, sync -f", theirs).prepared(disk))
-        .measure(rounds, report)
+        .measure(fresh, rounds, report)
 }
 
 fn remove_all(directory: &Path) -> Result {

@@ -32,13 +32,13 @@ pub fn measure(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Rep
         let ours = Contender::new("nlXTP", || upload(&disk.borrow(), input)).prepared(prepare);
         Comparison::new(&format!("upload to {place}"), &input.name, ours)
             .against(floor::of_upload(fresh, input)?.prepared(|| flush(fresh.work())))
-            .measure(rounds, report)?;
+            .measure(fresh, rounds, report)?;
         // The last round has filled it.
         let (disk, archive): (PathBuf, _) = (disk.take(), fresh.path("sizes.tar.gz"));
         let ours = Contender::new("nlXTP", || download(&disk, &archive, 1));
         Comparison::new(&format!("download from {place}, one thread"), &input.name, ours)
             .against(floor::of_download(fresh, input)?)
-            .measure(rounds, report)?;
+            .measure(fresh, rounds, report)?;
     }
     Ok(())
 }

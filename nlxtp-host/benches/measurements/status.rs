@@ -36,15 +36,15 @@ pub fn measure(fresh: &Fresh<'_>, rounds: usize, report: &mut Report) -> Result 
     for (input, custom_bytes) in SIZES {
         let targets = [("status of a directory", fresh.directory()?), ("status of a disk image", empty_disk(fresh)?)];
         for (operation, target) in targets {
-            query(operation, input, &target, custom_bytes, rounds, report)?;
+            query(fresh, (operation, input), &target, custom_bytes, rounds, report)?;
         }
     }
     beside_mounting(fresh, rounds, report)
 }
 
 fn query(
-    operation: &str,
-    input: &str,
+    fresh: &Fresh<'_>,
+    (operation, input): (&str, &str),
     target: &Path,
     custom_bytes: usize,
     rounds: usize,
@@ -105,7 +105,7 @@ fn query(
             .against(plain)
             .against(verified)
             .repeated(QUERIES)
-            .measure(rounds, report)?;
+            .measure(fresh, rounds, report)?;
     }
     Ok(())
 }

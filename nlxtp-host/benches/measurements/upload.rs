@@ -65,7 +65,7 @@ fn to_directory(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Re
     } else {
         report.leave_out("tar with pigz", "pigz is not installed (scripts/setup.sh bench)");
     }
-    comparison.measure(rounds, report)
+    comparison.measure(fresh, rounds, report)
 }
 
 fn to_disk(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Report) -> Result {
@@ -94,7 +94,7 @@ fn to_disk(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Report)
     Comparison::new(operation, &input.name, ours)
         .against(floor::of_upload(fresh, input)?.prepared(|| flush(fresh.work())))
         .against(flushed)
-        .measure(rounds, report)
+        .measure(fresh, rounds, report)
 }
 
 /// What people do with tar and mtools: unpack an archive in a directory, and copy that into a disk.
@@ -127,7 +127,7 @@ pub fn beside_guestfish(fresh: &Fresh<'_>, inputs: &[Input], report: &mut Report
         Comparison::new("upload to a disk image", &input.name, ours)
             .against(theirs)
             .without_warmup()
-            .measure(1, report)?;
+            .measure(fresh, 1, report)?;
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 //! An encoder that is given a piece of a file makes a whole stream of it, whose last block says that
 //! it is the last. To put the streams of several pieces after one another, that bit must be found,
 //! and with it the stream's end, which need not be a byte's. Blocks are as long as their codes take
-//! them, so all codes are passed over; nothing is unpacked.
+//! them, so all codes are passed over; nothing is unpacked. The encoder's input is at hand, though: where
+//! the stream has literals, it is compared with their codes, several at a time.
 
 #![forbid(unsafe_code)]
 
@@ -16,8 +17,10 @@ pub(super) struct LastBlock {
     pub(super) end: usize,
 }
 
-/// Looks through one whole stream. `None` where it is none.
-pub(super) fn find_last(stream: &[u8]) -> Option<LastBlock> {
+/// Looks through one whole stream. `None` where it is none. What it unpacks to is only believed where the
+/// stream says the same: another content makes this slower, and nothing else.
+pub(super) fn find_last(stream: &[u8], content: &[u8]) -> Option<LastBlock> {
+    let mut content = Content(content);
     let mut bits = Bits { stream, next: 0, held: 0, count: 0 };
     let mut codes = Codes::new();
     loop {
@@ -25,14 +28,14 @@ pub(super) fn find_last(stream: &[u8]) -> Option<LastBlock> {
         bits.refill();
         let last = bits.take(1)? == 1;
         match bits.take(2)? {
-            0 => bits.pass_stored()?,
+            0 => content.pass(bits.pass_stored()?),
             1 => {
                 codes.set_fixed()?;
-                codes.pass(&mut bits)?;
+                bits = codes.pass(bits, &mut content)?;
             }
             2 => {
                 codes.read(&mut bits)?;
-                codes.pass(&mut bits)?;
+                bits = codes.pass(bits, &mut content)?;
             }
             _ => return None,
         }
@@ -43,6 +46,7 @@ pub(super) fn find_last(stream: &[u8]) -> Option<LastBlock> {
 }
 
 /// A stream, from its bytes' lowest bits on.
+#[derive(Clone, Copy)]
 struct Bits<'a> {
     stream: &'a [u8],
     /// The first byte that is not held yet.
@@ -73,20 +77,21 @@ impl Bits<'_> {
         }
     }
 
-    fn pass(&mut self, count: u8) -> Option<()> {
-        self.count = self.count.checked_sub(count.into())?;
+    fn pass(&mut self, count: u32) -> Option<()> {
+        self.count = self.count.checked_sub(count)?;
         // By fewer than 64, since that many were held.
-        self.held = self.held.wrapping_shr(count.into());
+        self.held = self.held.wrapping_shr(count);
         Some(())
     }
 
-    fn take(&mut self, count: u8) -> Option<usize> {
+    fn take(&mut self, count: u32) -> Option<usize> {
         let taken = self.held & ((1 << count) - 1);
         self.pass(count)?;
         Some(taken as usize)
     }
 
-    fn pass_stored(&mut self) -> Option<()> {
+    /// Returns how many bytes were stored.
+    fn pass_stored(&mut self) -> Option<usize> {
         let at = self.position().div_ceil(8);
         let header = self.stream.get(at..)?.first_chunk::<4>()?;
         let length = u16::from_le_bytes([header[0], header[1]]);
@@ -95,12 +100,21 @@ impl Bits<'_> {
         }
         self.next = at + 4 + usize::from(length);
         (self.held, self.count) = (0, 0);
-        (self.next <= self.stream.len()).then_some(())
+        (self.next <= self.stream.len()).then_some(length.into())
+    }
+}
+
+/// What the stream unpacks to, from where it is looked at.
+struct Content<'a>(&'a [u8]);
+
+impl Content<'_> {
+    fn pass(&mut self, bytes: usize) {
+        self.0 = self.0.get(bytes..).unwrap_or_default();
     }
 }
 
 /// Longest code, in bits.
-const LONGEST: usize = 15;
+const LONGEST: u32 = 15;
 
 /// Literals and lengths, and distances, that a block may have codes for.
 const SYMBOLS: usize = 288;
@@ -109,7 +123,7 @@ const DISTANCES: usize = 32;
 /// What the next bits are, by their value: how many belong to the code and what follows it within
 /// the same symbol, and what the symbol is; or [`NO_CODE`].
 struct Table {
-    entries: Box<[u8; 1 << LONGEST]>,
+    entries: Box<[u16; 1 << LONGEST]>,
     mask: usize,
 }
 
@@ -118,63 +132,95 @@ impl Table {
         Self { entries: Box::new([NO_CODE; 1 << LONGEST]), mask: 0 }
     }
 
-    /// Assigns codes to symbols by the codes' lengths; `entry` says what is kept of a symbol.
-    fn set(&mut self, lengths: &[u8], entry: impl Fn(usize, u8) -> u8) -> Option<()> {
-        let mut used = [0_usize; LONGEST + 1];
-        lengths.iter().for_each(|&length| used[usize::from(length)] += 1);
-        used[0] = 0;
-        let longest = used.iter().rposition(|&used| used > 0).unwrap_or(0);
-        let mut next = [0_usize; LONGEST + 1];
-        for length in 1..=LONGEST {
-            next[length] = (next[length - 1] + used[length - 1]) << 1;
-            if next[length] + used[length] > 1 << length {
-                return None;
+    /// Assigns codes to symbols by the codes' lengths; `entry` says what is kept of a symbol that has this
+    /// code of this length.
+    fn set(&mut self, lengths: &[u8], mut entry: impl FnMut(usize, u16, u16) -> u16) -> Option<()> {
+        // The symbols by the lengths of their codes: where those of each begin, and then, where they end.
+        let mut ends = [0_usize; LONGEST as usize + 2];
+        lengths.iter().for_each(|&length| ends[usize::from(length) + 1] += 1);
+        let longest = ends.iter().rposition(|&used| used > 0).unwrap_or(1) - 1;
+        for length in 1..ends.len() {
+            ends[length] += ends[length - 1];
+        }
+        let mut order = [0; SYMBOLS];
+        for (symbol, &length) in lengths.iter().enumerate() {
+            let place = &mut ends[usize::from(length)];
+            order[*place] = symbol;
+            *place += 1;
+        }
+        self.entries[0] = NO_CODE;
+        let (mut size, mut next) = (1, 0_u16);
+        for length in 1..=longest {
+            // Shorter codes stay what they are, whatever bit follows them.
+            self.entries.copy_within(..size, size);
+            (size, next) = (2 * size, 2 * next);
+            for &symbol in &order[ends[length - 1]..ends[length]] {
+                if usize::from(next) == size {
+                    return None;
+                }
+                // Codes begin with their highest bit, everything else with the lowest.
+                let code = next.reverse_bits() >> (u16::BITS - length as u32);
+                self.entries[usize::from(code)] = entry(symbol, code, length as u16);
+                next += 1;
             }
         }
-        self.mask = (1 << longest) - 1;
-        let entries = &mut self.entries[..=self.mask];
-        entries.fill(NO_CODE);
-        for (symbol, &length) in lengths.iter().enumerate().filter(|(_, length)| **length > 0) {
-            let code = next[usize::from(length)];
-            next[usize::from(length)] += 1;
-            // Codes begin with their highest bit, everything else with the lowest.
-            let first = code.reverse_bits() >> (usize::BITS - u32::from(length));
-            entries.iter_mut().skip(first).step_by(1 << length).for_each(|found| *found = entry(symbol, length));
-        }
+        self.mask = size - 1;
         Some(())
     }
 
-    fn look(&self, bits: &Bits<'_>) -> u8 {
+    fn look(&self, bits: &Bits<'_>) -> u16 {
         self.entries[bits.held as usize & self.mask & ((1 << LONGEST) - 1)]
     }
 }
 
-/// What an entry of the table of symbols says beside a number of bits; one of a literal says nothing, and
-/// is less than all others.
-const BITS: u8 = 0x1f;
-const LENGTH: u8 = 0x40;
-const END: u8 = 0x80;
-const NO_CODE: u8 = 0xff;
+/// What an entry of the table of symbols says: bits in all, how many of them tell more about a length,
+/// and which of [`LENGTHS`] that is. One of a literal says the first alone, and is less than all others.
+const BITS: u16 = 0x1f;
+const MORE_SHIFT: u32 = 5;
+const LENGTH_SHIFT: u32 = 8;
+const LENGTH: u16 = 0x2000;
+const END: u16 = 0x4000;
+const NO_CODE: u16 = 0xffff;
+
+/// The least length that a symbol stands for.
+const LENGTHS: [u16; 32] = [
+    3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258,
+    0, 0, 0,
+];
+
+/// The bits of a literal's code, and above them its code; or more bits than are ever held.
+const CODE_SHIFT: u32 = 8;
+const LENGTH_OF_CODE: u32 = 0xff;
+const NO_LITERAL: u32 = LENGTH_OF_CODE;
 
 /// The codes of a block.
 struct Codes {
     symbols: Table,
     distances: Table,
+    literals: [u32; 256],
 }
 
 impl Codes {
     fn new() -> Self {
-        Self { symbols: Table::new(), distances: Table::new() }
+        Self { symbols: Table::new(), distances: Table::new(), literals: [NO_LITERAL; 256] }
     }
 
     fn set(&mut self, symbols: &[u8], distances: &[u8]) -> Option<()> {
-        self.symbols.set(symbols, |symbol, length| match symbol {
-            0..=255 => length,
-            256 => END | length,
-            257..=264 | 285.. => LENGTH | length,
-            265..=284 => LENGTH | (length + ((symbol - 261) / 4) as u8),
+        let literals = &mut self.literals;
+        literals.fill(NO_LITERAL);
+        self.symbols.set(symbols, |symbol, code, length| {
+            let more = match symbol {
+                0..=255 => {
+                    literals[symbol] = u32::from(code) << CODE_SHIFT | u32::from(length);
+                    return length;
+                }
+                256 => return END | length,
+                257..=264 | 285.. => 0,
+                265..=284 => ((symbol - 261) / 4) as u16,
+            };
+            LENGTH | ((symbol - 257) as u16) << LENGTH_SHIFT | more << MORE_SHIFT | (length + more)
         })?;
-        self.distances.set(distances, |symbol, length| length + (symbol / 2).saturating_sub(1) as u8)
+        self.distances.set(distances, |symbol, _, length| length + (symbol / 2).saturating_sub(1) as u16)
     }
 
     fn set_fixed(&mut self) -> Option<()> {
@@ -199,17 +245,17 @@ impl Codes {
             lengths[symbol] = bits.take(3)? as u8;
         }
         // For a moment, the table holds the codes in which the lengths are written.
-        self.symbols.set(&lengths, |symbol, length| (symbol as u8) << 3 | length)?;
+        self.symbols.set(&lengths, |symbol, _, length| (symbol as u16) << 3 | length)?;
         let mut lengths = [0; SYMBOLS + DISTANCES];
         let mut known = 0;
         while known < symbols + distances {
             bits.refill();
             let entry = self.symbols.look(bits);
             // Of what is no code, too, but that ends it.
-            bits.pass(entry & 7)?;
+            bits.pass(u32::from(entry & 7))?;
             let (value, repeat) = match entry >> 3 {
                 _ if entry == NO_CODE => return None,
-                length @ ..16 => (length, 1),
+                length @ ..16 => (length as u8, 1),
                 16 => (*lengths.get(known.checked_sub(1)?)?, 3 + bits.take(2)?),
                 17 => (0, 3 + bits.take(3)?),
                 _ => (0, 11 + bits.take(7)?),
@@ -223,22 +269,28 @@ impl Codes {
         self.set(&lengths[..symbols], &lengths[symbols..known])
     }
 
-    /// Passes over all symbols of a block.
-    fn pass(&self, bits: &mut Bits<'_>) -> Option<()> {
+    /// Passes over all symbols of a block, and in the content over what they stand for.
+    fn pass<'a>(&self, mut bits: Bits<'a>, content: &mut Content<'_>) -> Option<Bits<'a>> {
+        let mut many = false;
         loop {
             bits.refill();
-            let mut entry = self.symbols.look(bits);
+            let mut entry = self.symbols.look(&bits);
+            let mut literals = 0;
             // Three literals have 45 bits at most; to look at the next takes no more than 15.
-            for _ in 0..3 {
-                if entry >= LENGTH {
-                    break;
-                }
-                bits.pass(entry)?;
-                entry = self.symbols.look(bits);
+            while entry < LENGTH && literals < 3 {
+                bits.pass(u32::from(entry))?;
+                entry = self.symbols.look(&bits);
+                literals += 1;
             }
+            content.pass(literals);
             if entry < LENGTH {
+                // Where there are six, there may be many.
+                if std::mem::replace(&mut many, true) {
+                    bits = self.pass_literals(bits, content)?;
+                }
                 continue;
             }
+            many = false;
             if entry == NO_CODE {
                 return None;
             }
@@ -246,16 +298,42 @@ impl Codes {
             if bits.count < 48 {
                 bits.refill();
             }
-            bits.pass(entry & BITS)?;
+            let symbol = bits.held;
+            bits.pass(u32::from(entry & BITS))?;
             if entry & END != 0 {
-                return Some(());
+                return Some(bits);
             }
-            let distance = self.distances.look(bits);
+            let more = entry >> MORE_SHIFT & 7;
+            let value = symbol >> ((entry & BITS) - more) & ((1 << more) - 1);
+            content.pass(usize::from(LENGTHS[usize::from(entry >> LENGTH_SHIFT & 31)]) + value as usize);
+            let distance = self.distances.look(&bits);
             if distance == NO_CODE {
                 return None;
             }
-            bits.pass(distance)?;
+            bits.pass(u32::from(distance))?;
         }
+    }
+
+    /// Passes over literals, four at a time, as long as the stream says the same as the content. The content
+    /// tells how long their codes are, so that the processor need not know one's end to look at the next.
+    fn pass_literals<'a>(&self, mut bits: Bits<'a>, known: &mut Content<'_>) -> Option<Bits<'a>> {
+        let mut content = known.0;
+        while let Some((literals, rest)) = content.split_first_chunk::<4>() {
+            bits.refill();
+            let (mut expected, mut length) = (0, 0);
+            for literal in literals {
+                let entry = self.literals[usize::from(*literal)];
+                expected |= u64::from(entry >> CODE_SHIFT).wrapping_shl(length);
+                length += entry & LENGTH_OF_CODE;
+            }
+            if length > bits.count || (bits.held ^ expected).wrapping_shl(64 - length) != 0 {
+                break;
+            }
+            bits.pass(length)?;
+            content = rest;
+        }
+        known.0 = content;
+        Some(bits)
     }
 }
 
@@ -269,11 +347,13 @@ mod tests {
     /// Bytes of which some repeat and some do not, for every kind of block.
     fn contents() -> impl Strategy<Value = Vec<u8>> {
         let noise = prop::collection::vec(any::<u8>(), 0..3000);
+        // Of these, none repeat, and still they can be compressed.
+        let literals = prop::collection::vec(0..100_u8, 0..9000);
         const WORDS: &[&[u8]] = &[b"status ", b"run\n", b"0"];
         let words = prop::collection::vec(prop::sample::select(WORDS), 0..2000);
         let words = words.prop_map(|words| words.concat());
         let run = (any::<u8>(), 0..90_000_usize).prop_map(|(byte, length)| vec![byte; length]);
-        prop::collection::vec(prop_oneof![noise, words, run], 0..6).prop_map(|parts| parts.concat())
+        prop::collection::vec(prop_oneof![noise, literals, words, run], 0..6).prop_map(|parts| parts.concat())
     }
 
     fn unpack(stream: &[u8]) -> (Vec<u8>, usize, Status) {
@@ -287,7 +367,8 @@ mod tests {
     /// A stream is found to end where another implementation finds it, and its last block is the
     /// one without which it goes on.
     fn check(content: &[u8], mut stream: Vec<u8>) {
-        let last = find_last(&stream).unwrap();
+        let last = find_last(&stream, content).unwrap();
+        assert_eq!(find_last(&stream, &content[content.len() / 2..]), Some(last));
         assert_eq!(last.end.div_ceil(8), unpack(&stream).1);
         stream[last.begin / 8] ^= 1 << (last.begin % 8);
         stream.truncate(last.end.div_ceil(8));
@@ -326,19 +407,20 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(mut stream in prop::collection::vec(any::<u8>(), 0..200), kind in 0..4_u8) {
-            find_last(&stream);
+            find_last(&stream, &stream);
             if let Some(first) = stream.first_mut() {
                 *first = *first & !7 | kind << 1;
             }
-            find_last(&stream);
+            find_last(&stream, &stream);
         }
     }
 
     #[test]
     fn a_stream_that_breaks_off_is_none() {
-        let stream = zlib(&b"to be or not to be, that is the question. ".repeat(9), 6);
+        let content = b"to be or not to be, that is the question. ".repeat(9);
+        let stream = zlib(&content, 6);
         for length in 0..stream.len() {
-            assert_eq!(find_last(&stream[..length]), None, "{length}");
+            assert_eq!(find_last(&stream[..length], &content), None, "{length}");
         }
     }
 }

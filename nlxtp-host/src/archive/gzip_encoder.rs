@@ -13,8 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use flate2::Crc;
-use libdeflater::{CompressionLvl, Compressor};
+use libdeflater::{CompressionLvl, Compressor, Crc};
 
 use super::deflate_blocks;
 
@@ -40,7 +39,9 @@ pub(super) struct GzipEncoder<W: Write> {
     /// What is being filled.
     block: Vec<u8>,
     begun: bool,
+    /// Of all that was written to it, and how many bytes that were, of which the lowest 32 bits are kept.
     checksum: Crc,
+    length: u32,
     pool: Pool,
 }
 
@@ -48,10 +49,13 @@ impl<W: Write> GzipEncoder<W> {
     /// Compresses with so many threads besides the caller's; with one, in the caller's alone.
     pub(super) fn new(inner: W, level: CompressionLvl, threads: usize) -> Self {
         let pool = Pool::new(level, if threads > 1 { threads } else { 0 });
-        Self { inner, block: Vec::new(), begun: false, checksum: Crc::new(), pool }
+        Self { inner, block: Vec::new(), begun: false, checksum: Crc::new(), length: 0, pool }
     }
 
     pub(super) fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        // Here, because the bytes have just been read: the processor has them at hand.
+        self.checksum.update(bytes);
+        self.length = self.length.wrapping_add(bytes.len() as u32);
         while !bytes.is_empty() {
             if self.block.capacity() == 0 {
                 self.block = self.pool.spare.pop().unwrap_or_default();
@@ -79,7 +83,7 @@ impl<W: Write> GzipEncoder<W> {
         self.begin()?;
         self.inner.write_all(&EMPTY_LAST)?;
         self.inner.write_all(&self.checksum.sum().to_le_bytes())?;
-        self.inner.write_all(&self.checksum.amount().to_le_bytes())?;
+        self.inner.write_all(&self.length.to_le_bytes())?;
         self.inner.flush()
     }
 
@@ -97,11 +101,10 @@ impl<W: Write> GzipEncoder<W> {
         Ok(())
     }
 
-    fn put(&mut self, block: Compressed) -> io::Result<()> {
+    fn put(&mut self, block: Vec<u8>) -> io::Result<()> {
         self.begin()?;
-        self.inner.write_all(&block.bytes)?;
-        self.checksum.combine(&block.checksum);
-        self.pool.spare.push(block.bytes);
+        self.inner.write_all(&block)?;
+        self.pool.spare.push(block);
         Ok(())
     }
 
@@ -113,16 +116,10 @@ impl<W: Write> GzipEncoder<W> {
     }
 }
 
-/// A block after its compression.
-struct Compressed {
-    bytes: Vec<u8>,
-    /// Of what it was before.
-    checksum: Crc,
-}
-
 struct Job {
     block: Vec<u8>,
-    done: SyncSender<io::Result<Compressed>>,
+    /// Takes what becomes of the block.
+    done: SyncSender<io::Result<Vec<u8>>>,
 }
 
 /// Threads that compress blocks, and the blocks in their order.
@@ -133,7 +130,7 @@ struct Pool {
     /// `None` once there is nothing more to come.
     jobs: Option<SyncSender<Job>>,
     queue: Arc<Mutex<Receiver<Job>>>,
-    pending: VecDeque<Receiver<io::Result<Compressed>>>,
+    pending: VecDeque<Receiver<io::Result<Vec<u8>>>>,
     /// Compresses in the caller's thread, where there are no others.
     own: Option<Worker>,
     /// Buffers for blocks to come.
@@ -173,7 +170,7 @@ impl Pool {
     }
 
     /// The first block, if it is ready, or if more than so many are not yet taken.
-    fn take(&mut self, allowed: usize) -> Option<io::Result<Compressed>> {
+    fn take(&mut self, allowed: usize) -> Option<io::Result<Vec<u8>>> {
         let first = self.pending.front()?;
         let result = if self.pending.len() > allowed {
             first.recv().unwrap_or_else(|_| Err(ended()))
@@ -237,19 +234,18 @@ impl Worker {
         let _ = job.done.send(result);
     }
 
-    fn compress(&mut self, mut block: Vec<u8>) -> io::Result<Compressed> {
-        let mut checksum = Crc::new();
-        checksum.update(&block);
+    fn compress(&mut self, mut block: Vec<u8>) -> io::Result<Vec<u8>> {
         let length = self.encoder.deflate_compress(&block, &mut self.output).map_err(io::Error::other)?;
         let stream = &mut self.output[..length];
-        let last = deflate_blocks::find_last(stream).ok_or_else(|| io::Error::other("the encoder made no stream"))?;
+        let last =
+            deflate_blocks::find_last(stream, &block).ok_or_else(|| io::Error::other("the encoder made no stream"))?;
         stream[last.begin / 8] &= !(1 << (last.begin % 8));
         block.clear();
         block.extend_from_slice(stream);
         // Three bits of the empty block's header, at least.
         block.resize((last.end + 3).div_ceil(8), 0);
         block.extend_from_slice(&EMPTY_STORED);
-        Ok(Compressed { bytes: block, checksum })
+        Ok(block)
     }
 }
 

@@ -11,11 +11,10 @@ use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::limits::Limits;
 use rextfv_core::operations::{ChangedFile, ContentProblem, DownloadReport};
 use rextfv_core::shared_directory::{Attributes, Content, Entry, LeftOut, Visitor};
-use tar::{EntryType, Header};
 
 use super::encoder::Encoder;
 use super::source::CHUNK;
-use super::tar_header::{BLOCK, checksum};
+use super::tar_header::{BLOCK, NewHeader};
 use crate::control::{Control, Progress};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -112,6 +111,18 @@ impl<W: Write> fmt::Debug for Packer<'_, '_, W> {
     }
 }
 
+/// What a header is for, as it says so.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    File = b'0',
+    HardLink = b'1',
+    Symlink = b'2',
+    Directory = b'5',
+    LongTarget = b'K',
+    LongName = b'L',
+}
+
 impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
     /// Begins an archive, to be compressed by [`default_threads`].
     ///
@@ -186,7 +197,7 @@ impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
     pub(super) fn hard_link(&mut self, entry: &Entry, existing: &[u8]) -> Result<()> {
         self.count_entry(entry)?;
         let target = [b"./", existing].concat();
-        self.header(&entry.path, EntryType::Link, entry.attributes, 0, Some(&target))?;
+        self.header(&entry.path, Kind::HardLink, entry.attributes, 0, &target)?;
         self.report.files += 1;
         Ok(())
     }
@@ -197,7 +208,7 @@ impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
             return Ok(());
         }
         let root = EntryPath::root();
-        self.header(&root, EntryType::Directory, self.top, 0, None)
+        self.header(&root, Kind::Directory, self.top, 0, b"")
     }
 
     /// Counts one more entry against the limits.
@@ -212,44 +223,32 @@ impl<'c, 'p, W: Write> Packer<'c, 'p, W> {
         self.control.report(Progress::Packing { done: report.bytes, total: self.total })
     }
 
-    fn header(
-        &mut self,
-        path: &EntryPath,
-        kind: EntryType,
-        attributes: Attributes,
-        size: u64,
-        target: Option<&[u8]>,
-    ) -> Result<()> {
-        let mut spelt = [b"./", path.as_bytes()].concat();
-        if kind == EntryType::Directory && !path.is_root() {
-            spelt.push(b'/');
+    fn header(&mut self, path: &EntryPath, kind: Kind, attributes: Attributes, size: u64, target: &[u8]) -> Result<()> {
+        let mut name = [b"./", path.as_bytes()].concat();
+        if kind == Kind::Directory && !path.is_root() {
+            name.push(b'/');
         }
-        let mut header = new_header(kind, size);
-        header.set_mode(attributes.mode & 0o777);
-        set_modified(&mut header, attributes.modified);
-        if let Some(target) = target {
-            self.long_name(EntryType::GNULongLink, target)?;
-            fill(&mut header.as_old_mut().linkname, target);
+        if !target.is_empty() {
+            self.long_name(Kind::LongTarget, target)?;
         }
-        self.long_name(EntryType::GNULongName, &spelt)?;
-        fill(&mut header.as_old_mut().name, &spelt);
-        seal(&mut header);
-        self.encoder.write(header.as_bytes())
+        self.long_name(Kind::LongName, &name)?;
+        let Attributes { mode, modified } = attributes;
+        let kind = kind as u8;
+        let header = NewHeader { kind, name: &name, link_name: target, mode: mode & 0o777, size, modified };
+        self.encoder.write(&header.encode())
     }
 
     /// Writes GNU tar's extra header for a name that does not fit with the NUL that ends it.
-    fn long_name(&mut self, kind: EntryType, name: &[u8]) -> Result<()> {
-        if name.len() < 100 {
+    fn long_name(&mut self, kind: Kind, long: &[u8]) -> Result<()> {
+        if long.len() < 100 {
             return Ok(());
         }
-        let length = name.len() as u64 + 1;
-        let mut header = new_header(kind, length);
-        fill(&mut header.as_old_mut().name, b"././@LongLink");
-        seal(&mut header);
-        self.encoder.write(header.as_bytes())?;
-        self.encoder.write(name)?;
+        let (kind, size) = (kind as u8, long.len() as u64 + 1);
+        let header = NewHeader { kind, name: b"././@LongLink", link_name: b"", mode: 0o644, size, modified: 0 };
+        self.encoder.write(&header.encode())?;
+        self.encoder.write(long)?;
         self.encoder.write(&[0])?;
-        self.pad_to_block(length)
+        self.pad_to_block(size)
     }
 
     fn pad_to_block(&mut self, size: u64) -> Result<()> {
@@ -316,7 +315,7 @@ impl<W: Write> Visitor for Packer<'_, '_, W> {
             let message = format!("the file has {} bytes; the limits leave room for {most}", entry.size);
             return Err(refuse(message, entry));
         }
-        self.header(&entry.path, EntryType::Regular, entry.attributes, entry.size, None)?;
+        self.header(&entry.path, Kind::File, entry.attributes, entry.size, b"")?;
         let problem = self.content(entry.size, content)?;
         self.pad_to_block(entry.size)?;
         self.report.files += 1;
@@ -328,14 +327,14 @@ impl<W: Write> Visitor for Packer<'_, '_, W> {
 
     fn directory(&mut self, entry: &Entry) -> Result<()> {
         self.count_entry(entry)?;
-        self.header(&entry.path, EntryType::Directory, entry.attributes, 0, None)?;
+        self.header(&entry.path, Kind::Directory, entry.attributes, 0, b"")?;
         self.report.directories += 1;
         Ok(())
     }
 
     fn symlink(&mut self, entry: &Entry, target: &[u8]) -> Result<()> {
         self.count_entry(entry)?;
-        self.header(&entry.path, EntryType::Symlink, entry.attributes, 0, Some(target))?;
+        self.header(&entry.path, Kind::Symlink, entry.attributes, 0, target)?;
         self.report.symlinks += 1;
         Ok(())
     }
@@ -351,42 +350,6 @@ fn refuse(message: String, entry: &Entry) -> Error {
     Error::new(ErrorKind::Refused, message)
         .with_object(displayable(entry.path.as_bytes()))
         .with_hint("remove it in the guest, or raise the limits")
-}
-
-/// A header of GNU tar's, owned by user and group 0, at the time 0.
-fn new_header(kind: EntryType, size: u64) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_size(size);
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header
-}
-
-/// GNU tar writes times before 1970 as binary numbers with a sign, which the crate does not.
-fn set_modified(header: &mut Header, modified: i64) {
-    match u64::try_from(modified) {
-        Ok(modified) => header.set_mtime(modified),
-        Err(_) => {
-            let field = &mut header.as_old_mut().mtime;
-            field.fill(0xff);
-            field[4..].copy_from_slice(&modified.to_be_bytes());
-        }
-    }
-}
-
-/// Puts the checksum into a header that is complete otherwise.
-fn seal(header: &mut Header) {
-    let digits = format!("{:07o}\0", checksum(header.as_bytes()));
-    header.as_old_mut().cksum.copy_from_slice(digits.as_bytes());
-}
-
-/// Puts as much of a name into a field as fits before a NUL.
-fn fill(field: &mut [u8; 100], name: &[u8]) {
-    let length = name.len().min(99);
-    field[..length].copy_from_slice(&name[..length]);
 }
 
 #[cfg(test)]

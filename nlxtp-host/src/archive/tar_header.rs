@@ -17,6 +17,8 @@ const CHECKSUM: Range<usize> = 148..156;
 const TYPE: usize = 156;
 const LINK_NAME: Range<usize> = 157..257;
 const MAGIC: Range<usize> = 257..263;
+/// What GNU tar has in place of the magic and the version that comes after it.
+const GNU_MAGIC: Range<usize> = 257..265;
 const PREFIX: Range<usize> = 345..500;
 /// Whether GNU tar's list of a sparse file's pieces goes on in another block.
 const SPARSE_GOES_ON: usize = 482;
@@ -71,6 +73,60 @@ impl TarHeader {
 
     pub(super) fn sparse_goes_on(&self) -> bool {
         self.0[SPARSE_GOES_ON] != 0
+    }
+}
+
+/// A header to be written, in GNU tar's format. The member belongs to user and group 0, without names.
+pub(super) struct NewHeader<'a> {
+    pub(super) kind: u8,
+    /// Of this and the link's target, as much is written as fits before a NUL.
+    pub(super) name: &'a [u8],
+    pub(super) link_name: &'a [u8],
+    pub(super) mode: u32,
+    pub(super) size: u64,
+    /// Seconds since 1970.
+    pub(super) modified: i64,
+}
+
+impl NewHeader<'_> {
+    pub(super) fn encode(&self) -> [u8; BLOCK] {
+        let mut block = [0; BLOCK];
+        put_name(&mut block[NAME], self.name);
+        put_number(&mut block[MODE], self.mode.into());
+        put_number(&mut block[UID], 0);
+        put_number(&mut block[GID], 0);
+        put_number(&mut block[SIZE], self.size.into());
+        put_number(&mut block[MODIFIED], self.modified.into());
+        block[TYPE] = self.kind;
+        put_name(&mut block[LINK_NAME], self.link_name);
+        block[GNU_MAGIC].copy_from_slice(b"ustar  \0");
+        let sum = checksum(&block);
+        put_number(&mut block[CHECKSUM], sum.into());
+        block
+    }
+}
+
+fn put_name(field: &mut [u8], name: &[u8]) {
+    let length = name.len().min(field.len() - 1);
+    field[..length].copy_from_slice(&name[..length]);
+}
+
+/// Writes octal digits and a NUL, or GNU tar's binary number, which may have a sign, where these are too few.
+fn put_number(field: &mut [u8], value: i128) {
+    let [digits @ .., _] = field else { return };
+    match u64::try_from(value) {
+        Ok(mut left) if left >> (3 * digits.len()) == 0 => {
+            for digit in digits.iter_mut().rev() {
+                *digit = b'0' + (left & 7) as u8;
+                left >>= 3;
+            }
+        }
+        _ => {
+            let binary = value.to_be_bytes();
+            let length = field.len();
+            field.copy_from_slice(&binary[binary.len() - length..]);
+            field[0] |= 0x80;
+        }
     }
 }
 
@@ -235,6 +291,47 @@ mod tests {
         assert_eq!((ours.owner(), ours.kind()), (Some(1000), b'0'));
         header.as_mut_bytes()[300] ^= 4;
         assert!(TarHeader::new(header.as_bytes()).is_none());
+    }
+
+    #[test]
+    fn headers_are_what_the_tar_crate_would_write() {
+        for (name, size, modified) in [("./a", 0, 0), ("./d/", 1, 1_800_000_000), ("./b", 8 << 30, (8 << 30) - 1)] {
+            let mut theirs = tar::Header::new_gnu();
+            theirs.set_entry_type(tar::EntryType::Link);
+            theirs.set_path(name).unwrap();
+            theirs.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            theirs.set_link_name("target").unwrap();
+            theirs.set_mode(0o755);
+            theirs.set_uid(0);
+            theirs.set_gid(0);
+            theirs.set_size(size);
+            theirs.set_mtime(modified);
+            theirs.set_cksum();
+            let ours = NewHeader {
+                kind: b'1',
+                name: name.as_bytes(),
+                link_name: b"target",
+                mode: 0o755,
+                size,
+                modified: modified.cast_signed(),
+            };
+            let block = ours.encode();
+            assert_eq!(number(&block[CHECKSUM]), number(&theirs.as_bytes()[CHECKSUM]));
+            theirs.as_old_mut().cksum.copy_from_slice(&block[CHECKSUM]);
+            assert!(block == *theirs.as_bytes(), "{name}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read_as_they_were_written() {
+        let long = [b'n'; 150];
+        for (size, modified) in [(0, -1), (u64::MAX >> 1, i64::MIN), (5, i64::MAX)] {
+            let new = NewHeader { kind: b'0', name: &long, link_name: b"", mode: 0o644, size, modified };
+            let header = TarHeader::new(&new.encode()).unwrap();
+            assert_eq!((header.path(), header.link_name()), (long[..99].to_vec(), Vec::new()));
+            assert_eq!((header.kind(), header.mode(), header.size()), (b'0', Some(0o644), Some(size)));
+            assert_eq!((header.modified(), header.owner(), header.group()), (Some(modified), Some(0), Some(0)));
+        }
     }
 
     #[test]
