@@ -319,17 +319,24 @@ impl Node {
     /// The same with other patience for a status that is just being written.
     pub(crate) fn status_with(&mut self, policy: &RetryPolicy) -> Result<StatusReport> {
         let before = self.power.power_state()?;
-        let look = self.begin_look(before);
+        let mut look = self.begin_look(before);
+        let view = self.directory.view();
+        if let (Some(look), Ok(view)) = (&mut look, &view) {
+            look.version = view.version();
+        }
         if let Some(found) = look.as_ref().and_then(|look| self.seen_before(look)) {
+            drop(view);
             return Ok(self.tell(found, before, 1));
         }
-        let (directory, reader) = (&self.directory, &mut self.reader);
-        let mut read = || reader.read(&mut *directory.view()?);
-        let (found, attempts) = retry(policy, &self.clock, || match read() {
-            Ok(found) if matches!(found.reading, Reading::Unusable(_)) => Attempt::Again(Ok(found)),
-            Err(error) if error.may_retry() => Attempt::Again(Err(error)),
-            settled => Attempt::Settled(settled),
-        });
+        let (found, attempts) = {
+            let (directory, reader, mut first) = (&self.directory, &mut self.reader, Some(view));
+            let mut read = || reader.read(&mut *first.take().unwrap_or_else(|| directory.view())?);
+            retry(policy, &self.clock, || match read() {
+                Ok(found) if matches!(found.reading, Reading::Unusable(_)) => Attempt::Again(Ok(found)),
+                Err(error) if error.may_retry() => Attempt::Again(Err(error)),
+                settled => Attempt::Settled(settled),
+            })
+        };
         // A guest that was turned on or off meanwhile: what was read may be from before or after.
         let power = if self.power.power_state()? == before { before } else { PowerState::Unknown };
         self.note_look(look.filter(|_| power == before), found.as_ref().ok());
