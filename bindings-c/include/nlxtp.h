@@ -674,9 +674,9 @@ typedef struct {
 
 /**
  * Is shown each status that differs from the one before, in the thread of the call. The status is
- * the library's and is gone when the callback returns.
+ * the library's and is gone when the callback returns. Returns 0, or anything else to cancel the wait, if it is not over anyway.
  */
-typedef void (*nlxtp_change_fn)(void *user_data, const nlxtp_status *status);
+typedef int (*nlxtp_change_fn)(void *user_data, const nlxtp_status *status);
 
 /**
  * Where an archive is read from. Fill it with zeros, then set `size` and both callbacks. They are

@@ -409,12 +409,16 @@ public:
     }
 
     /** Waits until the run has ended one way or another. */
-    nlxtp::status wait(const control &how = {}) {
-        const nlxtp_control given = detail::to_c(how);
-        const auto wait = [&](nlxtp_status **found, nlxtp_error **error) {
-            return nlxtp_node_wait(get(), &given, nullptr, nullptr, found, error);
+    nlxtp::status wait(const control &how = {}) { return wait(nullptr, nullptr, how); }
+
+    /** The same, and shows each status that differs from the one before. That one is gone, with its copies, when
+     *  the callback returns, which says whether to go on waiting. */
+    nlxtp::status wait(const std::function<bool(const nlxtp::status &)> &on_change, const control &how = {}) {
+        const nlxtp_change_fn changed = [](void *data, const nlxtp_status *shown) {
+            const auto &callback = *static_cast<const std::function<bool(const nlxtp::status &)> *>(data);
+            return detail::guarded(1, [&] { return callback(nlxtp::status(shown, nullptr)) ? 0 : 1; });
         };
-        return nlxtp::status(detail::made<nlxtp_status, nlxtp_status_free>(wait).release());
+        return wait(changed, const_cast<std::function<bool(const nlxtp::status &)> *>(&on_change), how);
     }
 
     /** Packs everything into an archive at a path. */
@@ -527,6 +531,14 @@ private:
             return call(&options, &given, report, error);
         };
         return nlxtp::download(detail::made<nlxtp_download, nlxtp_download_free>(packed).release());
+    }
+
+    nlxtp::status wait(nlxtp_change_fn on_change, void *data, const control &how) {
+        const nlxtp_control given = detail::to_c(how);
+        const auto wait = [&](nlxtp_status **found, nlxtp_error **error) {
+            return nlxtp_node_wait(get(), &given, on_change, data, found, error);
+        };
+        return nlxtp::status(detail::made<nlxtp_status, nlxtp_status_free>(wait).release());
     }
 
     // Before the handle, which refers to it and goes first.

@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
+use nlxtp_host::control::CancelToken;
 use nlxtp_host::error::{Error, ErrorKind, Result};
 use nlxtp_host::node::{Node, Output};
 use nlxtp_host::shared_directory::{self, BoxedDirectory};
@@ -182,8 +183,8 @@ pub extern "C" fn nlxtp_node_status(
 }
 
 /// Is shown each status that differs from the one before, in the thread of the call. The status is
-/// the library's and is gone when the callback returns.
-pub type nlxtp_change_fn = Option<extern "C" fn(user_data: *mut c_void, status: *const nlxtp_status)>;
+/// the library's and is gone when the callback returns. Returns 0, or anything else to cancel the wait, if it is not over anyway.
+pub type nlxtp_change_fn = Option<extern "C" fn(user_data: *mut c_void, status: *const nlxtp_status) -> c_int>;
 
 /// Queries the status until the run has ended one way or another: NLXTP_STATE_FINISHED,
 /// NLXTP_STATE_MONITOR_STOPPED or NLXTP_STATE_GUEST_REBOOTED. `control`, which may be NULL, says how
@@ -200,12 +201,14 @@ pub extern "C" fn nlxtp_node_wait(
 ) -> nlxtp_result {
     guard("node_wait", error, || {
         let out = Out::new(status, "nlxtp_status")?;
-        let (open, control) = (borrow(node)?, crate::control::control(control)?);
+        let (open, token) = (borrow(node)?, CancelToken::new());
+        let control = crate::control::control(control)?.with_cancel(token.clone());
         let found = open.with(|node| {
             node.wait(&control, |report| {
-                if let Some(callback) = on_change {
-                    let shown = Owned::<nlxtp_status>::new(Found::from(report.clone()));
-                    callback(user_data, shown.get());
+                let Some(callback) = on_change else { return };
+                let shown = Owned::<nlxtp_status>::new(Found::from(report.clone()));
+                if callback(user_data, shown.get()) != 0 {
+                    token.cancel();
                 }
             })
         })?;

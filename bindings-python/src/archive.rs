@@ -28,6 +28,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// Where it lies, if it is named by a path.
+    pub fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Bytes((kind, bytes)) if kind == "path" => Some(path(bytes.to_vec())),
+            Self::Bytes(_) | Self::File(_) => None,
+        }
+    }
+
     /// Opens it, at its beginning.
     pub fn open(self, limits: &Limits, control: &Control<'_>) -> Result<Box<dyn ReadSeek>> {
         match self {

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 mod archive;
 mod error;
 mod guest;
+mod journal;
 mod node;
 mod operation;
 mod status;
@@ -30,6 +31,8 @@ mod _native {
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 
+    #[pymodule_export]
+    use super::journal::Journal;
     #[pymodule_export]
     use super::node::{Node, Waiting};
     #[pymodule_export]

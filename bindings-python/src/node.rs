@@ -28,6 +28,7 @@ use rextfv_core::retry::RetryPolicy;
 use crate::archive::{self, PythonFile, Sink, Source};
 use crate::error::{exception, invalid};
 use crate::guest::{AskedInvoker, AskedPower, Owner, power};
+use crate::journal::{Entry, Journal};
 use crate::operation::{Asked, CancelToken, run};
 use crate::status::Status;
 use crate::target::{self, Target};
@@ -45,6 +46,7 @@ pub struct Parts {
     liveness: LivenessRules,
     threads: Option<usize>,
     keep_open: bool,
+    journal: Option<Entry>,
 }
 
 impl Parts {
@@ -68,7 +70,11 @@ impl Parts {
 
     /// A node with what is remembered of it.
     pub fn assemble(&self, memory: Option<Memory>) -> Result<node::Node> {
-        let mut node = node::Node::from_boxed(self.target.open(self.limits)?)
+        let directory = self.target.open(self.limits)?;
+        if let Some(entry) = &self.journal {
+            entry.check(&directory)?;
+        }
+        let mut node = node::Node::from_boxed(directory)
             .with_limits(self.limits)
             .with_links(self.links)
             .with_liveness(self.liveness)
@@ -83,6 +89,9 @@ impl Parts {
         if let Some(threads) = self.threads {
             node = node.with_threads(threads);
         }
+        if let Some(entry) = &self.journal {
+            node = node.with_journal(entry.open());
+        }
         Ok(node)
     }
 }
@@ -96,6 +105,8 @@ pub struct Node {
     asked: Mutex<Option<Arc<Turns<node::Node>>>>,
     /// What it remembered at the end of the last query.
     memory: Mutex<Option<Memory>>,
+    /// Why something that was done or seen is not in the journal, until somebody asks.
+    unrecorded: Mutex<Option<Error>>,
 }
 
 /// A lock that is only ever held for a moment, and attached to the interpreter: no `fork` of Python's
@@ -123,6 +134,13 @@ impl Node {
         }
         *brief(&self.memory) = memory;
         Ok(())
+    }
+
+    /// Keeps why something is not in the journal; of several reasons, the first.
+    pub fn note_unrecorded(&self, failure: Option<Error>) {
+        if let Some(failure) = failure {
+            brief(&self.unrecorded).get_or_insert(failure);
+        }
     }
 
     /// Refuses to go on with a node that is closed.
@@ -153,12 +171,13 @@ impl Node {
         mut question: impl FnMut(&mut node::Node) -> Result<T> + Send,
     ) -> PyResult<T> {
         let current = self.current(py, operation)?;
-        let (answer, memory) = run(py, operation, asked, |control, _| {
+        let (answer, memory, unrecorded) = run(py, operation, asked, |control, _| {
             let mut node = current.take(control)?;
             let answer = question(&mut node).map_err(|error| self.parts.named(error))?;
-            Ok((answer, node.memory().cloned()))
+            Ok((answer, node.memory().cloned(), node.take_journal_failure()))
         })?;
         *brief(&self.memory) = memory;
+        self.note_unrecorded(unrecorded);
         Ok(answer)
     }
 }
@@ -167,7 +186,7 @@ impl Node {
 impl Node {
     #[new]
     #[pyo3(signature = (path, is_disk, owner, *, power, invokes, follow_links, max_entries, max_bytes, grace,
-        tomato_patience, threads, keep_open, memory))]
+        tomato_patience, threads, keep_open, memory, journal, name))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -184,6 +203,8 @@ impl Node {
         threads: Option<usize>,
         keep_open: bool,
         memory: Option<&str>,
+        journal: Option<&Journal>,
+        name: Option<Vec<u8>>,
     ) -> PyResult<Self> {
         let prepare = || {
             let total_bytes = max_bytes.unwrap_or(Limits::DEFAULT.total_bytes);
@@ -207,6 +228,7 @@ impl Node {
                 },
                 threads,
                 keep_open,
+                journal: Entry::of(journal, name)?,
             };
             Ok((parts, memory))
         };
@@ -221,6 +243,7 @@ impl Node {
             parts: Arc::new(parts),
             asked: Mutex::new(Some(Arc::new(Turns::new(node)))),
             memory: Mutex::new(remembered),
+            unrecorded: Mutex::default(),
         })
     }
 
@@ -252,12 +275,14 @@ impl Node {
         cancel: Option<&CancelToken>,
     ) -> PyResult<Status> {
         let current = self.current(py, "wait")?;
-        let (report, memory) = run(py, "wait", Asked::new(timeout, cancel, None), |control, raised| {
+        let mut unrecorded = None;
+        let waited = run(py, "wait", Asked::new(timeout, cancel, None), |control, raised| {
             let mut wait = Wait::new();
             loop {
                 let (look, memory) = {
                     let mut node = current.take(control)?;
                     let look = wait.look(&mut node).map_err(|error| self.parts.named(error))?;
+                    unrecorded = unrecorded.take().or_else(|| node.take_journal_failure());
                     (look, node.memory().cloned())
                 };
                 if let Some(callback) = on_change.as_ref().filter(|_| look.changed) {
@@ -269,7 +294,9 @@ impl Node {
                 control.check()?;
                 control.sleep(look.pause)?;
             }
-        })?;
+        });
+        self.note_unrecorded(unrecorded);
+        let (report, memory) = waited?;
         *brief(&self.memory) = memory;
         Ok(Status(report))
     }
@@ -284,12 +311,18 @@ impl Node {
         cancel: Option<&CancelToken>,
     ) -> PyResult<String> {
         self.check_open(py, "upload")?;
-        let report = run(py, "upload", Asked::new(timeout, cancel, progress), |control, _| {
+        let mut unrecorded = None;
+        let uploaded = run(py, "upload", Asked::new(timeout, cancel, progress), |control, _| {
             control.check()?;
             let mut node = self.parts.assemble(None)?;
+            node.name_journalled_archive(archive.path().as_deref());
             let mut archive = archive.open(&self.parts.limits, control)?;
-            node.upload(&mut *archive, control).map_err(|error| self.parts.named(error))
-        })?;
+            let uploaded = node.upload(&mut *archive, control);
+            unrecorded = node.take_journal_failure();
+            uploaded.map_err(|error| self.parts.named(error))
+        });
+        self.note_unrecorded(unrecorded);
+        let report = uploaded?;
         // What is remembered by now is of the run before, which the next query sees by itself.
         Ok(serde_json::to_string(&report).unwrap_or_default())
     }
@@ -310,25 +343,30 @@ impl Node {
     ) -> PyResult<(String, u32)> {
         self.check_open(py, "download")?;
         let format = archive::format(format, level, &archive).map_err(|error| exception(py, "download", error))?;
-        let (report, attempts) = run(py, "download", Asked::new(timeout, cancel, progress), |control, _| {
-            control.check()?;
-            let mut node = self.parts.assemble(None)?;
-            match archive {
-                Sink::File(object) => Ok((download_to(&mut node, PythonFile(object), format, control)?, 1)),
-                Sink::Path(bytes) => {
-                    let path = target::path(bytes);
-                    let about = |error: Error| with_way_out(error).with_path(&path);
-                    let mut new = NewArchive::create(&path, replace).map_err(about)?;
-                    let attempts = if new.can_restart() { retries.saturating_add(1) } else { 1 };
-                    let policy = RetryPolicy { attempts, ..RetryPolicy::DOWNLOAD };
-                    let done = until_settled(&policy, control, || {
-                        node.download(&mut *new.writer(control).map_err(about)?, format, control)
-                    })?;
-                    new.complete().map_err(about)?;
-                    Ok(done)
-                }
-            }
-        })?;
+        let (report, attempts, unrecorded) =
+            run(py, "download", Asked::new(timeout, cancel, progress), |control, _| {
+                control.check()?;
+                let mut node = self.parts.assemble(None)?;
+                node.name_journalled_archive(archive.path().as_deref());
+                let (report, attempts) = match archive {
+                    Sink::File(object) => (download_to(&mut node, PythonFile(object), format, control)?, 1),
+                    Sink::Path(bytes) => {
+                        let path = target::path(bytes);
+                        let about = |error: Error| with_way_out(error).with_path(&path);
+                        let mut new = NewArchive::create(&path, replace).map_err(about)?;
+                        let attempts = if new.can_restart() { retries.saturating_add(1) } else { 1 };
+                        let policy = RetryPolicy { attempts, ..RetryPolicy::DOWNLOAD };
+                        let done = until_settled(&policy, control, || {
+                            node.download(&mut *new.writer(control).map_err(about)?, format, control)
+                        })?;
+                        new.complete().map_err(about)?;
+                        done
+                    }
+                };
+                node.confirm_download();
+                Ok((report, attempts, node.take_journal_failure()))
+            })?;
+        self.note_unrecorded(unrecorded);
         Ok((serde_json::to_string(&report).unwrap_or_default(), attempts))
     }
 
@@ -359,6 +397,12 @@ impl Node {
             read_output(node, output, offset, limit, report)
         })?;
         Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// Why something that was done or seen since this was called last is not in the journal.
+    fn take_journal_failure(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let failure = brief(&self.unrecorded).take()?;
+        Some(exception(py, "journal", failure).into_value(py).into_any())
     }
 
     #[getter]

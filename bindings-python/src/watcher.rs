@@ -30,6 +30,14 @@ enum Word {
     Remove(u64),
 }
 
+/// What is left of a node that is no longer watched.
+#[derive(Default)]
+struct Left {
+    memory: Option<Memory>,
+    /// Why something is not in its journal.
+    unrecorded: Option<Error>,
+}
+
 struct Watched {
     watcher: HostWatcher,
     ids: HashMap<u64, NodeId>,
@@ -41,8 +49,8 @@ struct Watched {
 pub struct Watcher {
     watched: Turns<Watched>,
     inbox: Mutex<Vec<Word>>,
-    /// What was remembered of nodes that are no longer watched, until somebody asks.
-    removed: Mutex<HashMap<u64, Option<Memory>>>,
+    /// What is left of nodes that are no longer watched, until somebody asks.
+    removed: Mutex<HashMap<u64, Left>>,
 }
 
 /// What waiting came to.
@@ -76,8 +84,11 @@ impl Watcher {
                         watched.keys.remove(&id);
                         watched.watcher.remove(id)
                     });
-                    let memory = node.and_then(|node| node.memory().cloned());
-                    lock(&self.removed).insert(key, memory);
+                    let left = node.map(|mut node| Left {
+                        memory: node.memory().cloned(),
+                        unrecorded: node.take_journal_failure(),
+                    });
+                    lock(&self.removed).insert(key, left.unwrap_or_default());
                 }
             }
         }
@@ -155,11 +166,11 @@ impl Watcher {
     /// remembered of it.
     fn remove(&self, py: Python<'_>, key: u64, node: &Node) -> PyResult<()> {
         self.check_process(py, "watch")?;
-        let memory = run(py, "watch", Asked::default(), |control, _| {
+        let left = run(py, "watch", Asked::default(), |control, _| {
             self.leave_word(Word::Remove(key));
             loop {
-                if let Some(memory) = lock(&self.removed).remove(&key) {
-                    return Ok(memory);
+                if let Some(left) = lock(&self.removed).remove(&key) {
+                    return Ok(left);
                 }
                 control.sleep(Duration::from_millis(1))?;
                 // Whoever had it may not come back.
@@ -168,9 +179,10 @@ impl Watcher {
                 }
             }
         })?;
-        if memory.is_some() {
+        node.note_unrecorded(left.unrecorded);
+        if left.memory.is_some() {
             // The shared directory may be gone, which is no reason not to be removed.
-            let _ = node.remember(memory);
+            let _ = node.remember(left.memory);
         }
         Ok(())
     }

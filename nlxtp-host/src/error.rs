@@ -113,6 +113,8 @@ pub enum Remedy {
     FollowLinks,
     /// Do it again, with more time: it goes on with what is kept.
     GoOn,
+    /// Name another file for the journal, or see what is wrong with this one.
+    NameAnotherJournal,
 }
 
 impl Remedy {
@@ -128,6 +130,7 @@ impl Remedy {
             Self::GoOn => {
                 "do it again, with more time if that was too short: what has come is kept, and it goes on there"
             }
+            Self::NameAnotherJournal => "name another file, or one that is not there yet",
         }
     }
 }

@@ -93,6 +93,13 @@ impl Journal {
         self
     }
 
+    /// The same file, sharing nothing else with this one: for a forked process, in which another thread may
+    /// have held what they would share.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { path: self.path.to_path_buf().into(), index: Arc::default(), keep_archives: self.keep_archives }
+    }
+
     /// The journal for a node of this name. The name is what a replay finds the node by: the same in
     /// every process, and no other node's. It is escaped as
     /// [`displayable`](rextfv_core::entry_path::displayable) does it.

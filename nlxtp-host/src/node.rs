@@ -5,6 +5,7 @@
 mod look;
 mod packing;
 mod recording;
+mod telling;
 mod verifying;
 
 use std::io::{Read, Seek, Write};
@@ -15,13 +16,12 @@ use rextfv_core::entry_path::{EntryPath, displayable};
 use rextfv_core::ids::RunId;
 use rextfv_core::layout;
 use rextfv_core::limits::Limits;
-use rextfv_core::liveness::{self, LivenessRules, Memory, Moment, State};
+use rextfv_core::liveness::{LivenessRules, Memory, State};
 use rextfv_core::operations::{Dialect, DownloadReport, Execution, Rextfv, StatusReport, UploadReport};
 use rextfv_core::powers::{Clock, GuestPower, InvokeMonitor, PowerState};
 use rextfv_core::retry::{Attempt, RetryPolicy, retry};
 use rextfv_core::shared_directory::{BegunReplacement, MayRetry, SharedDirectory, Sharing};
-use rextfv_core::status::{Ending, RunState, Truncated};
-use rextfv_core::status_reader::{Found, Reading, SlotProblem, StatusReader};
+use rextfv_core::status_reader::{Reading, StatusReader};
 use rextfv_core::tomato;
 
 use crate::archive::{ArchiveReader, OutputFormat, default_threads};
@@ -33,6 +33,7 @@ use crate::journal::NodeJournal;
 use crate::wait::Wait;
 
 pub(crate) use look::Look;
+use telling::blank_report;
 
 /// Bytes that can be read from any position: an archive.
 pub trait ReadSeek: Read + Seek {}
@@ -319,17 +320,24 @@ impl Node {
     /// The same with other patience for a status that is just being written.
     pub(crate) fn status_with(&mut self, policy: &RetryPolicy) -> Result<StatusReport> {
         let before = self.power.power_state()?;
-        let look = self.begin_look(before);
+        let mut look = self.begin_look(before);
+        let view = self.directory.view();
+        if let (Some(look), Ok(view)) = (&mut look, &view) {
+            look.version = view.version();
+        }
         if let Some(found) = look.as_ref().and_then(|look| self.seen_before(look)) {
+            drop(view);
             return Ok(self.tell(found, before, 1));
         }
-        let (directory, reader) = (&self.directory, &mut self.reader);
-        let mut read = || reader.read(&mut *directory.view()?);
-        let (found, attempts) = retry(policy, &self.clock, || match read() {
-            Ok(found) if matches!(found.reading, Reading::Unusable(_)) => Attempt::Again(Ok(found)),
-            Err(error) if error.may_retry() => Attempt::Again(Err(error)),
-            settled => Attempt::Settled(settled),
-        });
+        let (found, attempts) = {
+            let (directory, reader, mut first) = (&self.directory, &mut self.reader, Some(view));
+            let mut read = || reader.read(&mut *first.take().unwrap_or_else(|| directory.view())?);
+            retry(policy, &self.clock, || match read() {
+                Ok(found) if matches!(found.reading, Reading::Unusable(_)) => Attempt::Again(Ok(found)),
+                Err(error) if error.may_retry() => Attempt::Again(Err(error)),
+                settled => Attempt::Settled(settled),
+            })
+        };
         // A guest that was turned on or off meanwhile: what was read may be from before or after.
         let power = if self.power.power_state()? == before { before } else { PowerState::Unknown };
         self.note_look(look.filter(|_| power == before), found.as_ref().ok());
@@ -340,65 +348,6 @@ impl Node {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// The report on what was found, which the journal is told, too.
-    fn tell(&mut self, found: Found, power: PowerState, attempts: u32) -> StatusReport {
-        let idle = found.reading == Reading::NotStarted;
-        let mut report = self.report(found, power, attempts);
-        if idle {
-            report.reason = self.why_nothing_will_start(report.run_id).map(Into::into);
-        }
-        if let Some(journal) = &mut self.journal {
-            journal.seen(&report, power);
-        }
-        report
-    }
-
-    /// What keeps a run from ever starting, so that nobody waits for it in vain.
-    fn why_nothing_will_start(&self, run: Option<RunId>) -> Option<&'static str> {
-        let names = self.directory.view().ok()?.top_names().ok()?;
-        let script = layout::choose_start_script(names.iter().map(Vec::as_slice));
-        match (script, run) {
-            (Some(_), _) => None,
-            (None, Some(_)) => Some("the last upload brought no start script"),
-            (None, None) => Some("nothing was uploaded here"),
-        }
-    }
-
-    fn report(&mut self, found: Found, power: PowerState, attempts: u32) -> StatusReport {
-        let now = Moment { epoch: self.clock.epoch(), time: self.clock.now() };
-        let (state, evidence) = liveness::judge(&found, power, now, &self.liveness, &mut self.memory);
-        self.silence_at = liveness::patience_left(&found, now, &self.liveness, self.memory.as_ref())
-            .filter(|_| state == State::Running)
-            .map(|left| now.time.saturating_add(left));
-        let mut report = StatusReport { attempts, ..blank_report(state, found.run) };
-        report.reason = evidence.map(|evidence| evidence.to_string());
-        match found.reading {
-            Reading::NotStarted | Reading::Claimed => {}
-            Reading::Unusable([first, second]) => report.reason = Some(slots_reason(first, second)),
-            Reading::Record(status) => {
-                report.dialect = Some(Dialect::Nlxtp);
-                report.run_id = report.run_id.or(status.run);
-                report.sequence = Some(status.sequence);
-                report.stdout_bytes = Some(status.stdout_bytes);
-                report.stderr_bytes = Some(status.stderr_bytes);
-                report.truncated = status.truncated;
-                report.custom = status.custom;
-                report.progress = status.progress;
-                report.timed_out = status.state == RunState::TimedOut;
-                match status.ended {
-                    Some(Ending::Exit(code)) => report.exit_code = Some(code),
-                    Some(Ending::Signal(signal)) => report.signal = Some(signal),
-                    None => {}
-                }
-            }
-            Reading::Tomato(status) => {
-                report.dialect = Some(Dialect::Tomato);
-                report.custom = status.custom;
-            }
-        }
-        report
     }
 
     /// Queries the status until the run has ended one way or another: [`State::Finished`],
@@ -472,33 +421,6 @@ fn new_run_id() -> Result<RunId> {
         Error::new(ErrorKind::Io, "the system gives no random numbers").with_source(error.to_string())
     })?;
     Ok(RunId::from_bytes(bytes))
-}
-
-fn blank_report(state: State, run_id: Option<RunId>) -> StatusReport {
-    StatusReport {
-        state,
-        reason: None,
-        dialect: None,
-        custom: None,
-        progress: None,
-        exit_code: None,
-        signal: None,
-        timed_out: false,
-        sequence: None,
-        run_id,
-        stdout_bytes: None,
-        stderr_bytes: None,
-        truncated: Truncated::default(),
-        attempts: 1,
-    }
-}
-
-fn slots_reason(first: SlotProblem, second: SlotProblem) -> String {
-    if first == SlotProblem::NoDirectory {
-        return first.to_string();
-    }
-    let [a, b] = layout::STATUS_SLOTS;
-    format!("{a}: {first}; {b}: {second}")
 }
 
 /// However the testbed's own way of invoking the monitor failed: the upload stands.

@@ -12,6 +12,7 @@ pub(crate) mod beneath;
 pub(crate) mod change_time;
 mod disk_description;
 pub mod disk_image;
+mod disk_opening;
 mod disk_replacement;
 pub mod host_directory;
 mod image_lock;

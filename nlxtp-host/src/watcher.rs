@@ -153,7 +153,7 @@ impl Watcher {
     ///
     /// It keeps files of its nodes open, but no more than half of what the process may open (its soft
     /// limit at this moment); further nodes are opened anew for each query that reads anything, which
-    /// costs more. For thousands of nodes, raise the limit before ([`raise_open_files`]): 4 files for each
+    /// costs more. For thousands of nodes, raise the limit before ([`raise_open_files`]): 5 files for each
     /// directory, 1 for each disk image.
     pub fn new(pace: Pace) -> Self {
         let shortest = pace.shortest.max(TICK);

@@ -325,7 +325,7 @@ fn nothing_stays_open_once_it_is_not_kept() {
         targets.filter(|target| target.starts_with(guest.root())).count()
     };
     assert_eq!(node.status().unwrap().state, State::Running);
-    assert_eq!(held(), 4, "the run id, the status directory and its slots");
+    assert_eq!(held(), 5, "the directory, its run id, the status directory and its slots");
     node.keep_open(false);
     assert_eq!(held(), 0);
     assert_eq!(node.status().unwrap().state, State::Running);

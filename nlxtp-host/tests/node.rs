@@ -114,8 +114,13 @@ fn the_whole_cycle() {
         assert_eq!(node.read_output(Output::Stderr, 0, &report, &mut buffer).unwrap(), 0);
 
         store.guest_writes("result", b"result");
-        words = Status { state: RunState::Finished, ended: Some(Ending::Exit(3)), done: true, sequence: 2, ..words };
+        words = Status { state: RunState::Finished, ended: Some(Ending::Exit(3)), sequence: 2, ..words };
         store.guest_writes("exec_status/status.0", &record(&words));
+        let report = node.status().unwrap();
+        assert_eq!((report.state, report.exit_code), (State::Running, Some(3)));
+        assert!(report.reason.unwrap().starts_with("the start script has ended"));
+        words = Status { done: true, sequence: 3, ..words };
+        store.guest_writes("exec_status/status.1", &record(&words));
         let mut seen = Vec::new();
         let report = node.wait(&Control::none(), |report| seen.push(report.state)).unwrap();
         assert_eq!((report.state, report.exit_code, report.done()), (State::Finished, Some(3), true));

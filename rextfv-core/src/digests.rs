@@ -26,7 +26,7 @@
 use alloc::vec::Vec;
 
 use crate::entry_path::{EntryPath, InvalidPath};
-use crate::ids::hex_value;
+use crate::ids::parse_hex;
 use crate::layout::{DIGESTS, DIGESTS_PART, STAGING_DIRECTORY, STATUS_SLOTS};
 use crate::tomato;
 
@@ -148,11 +148,7 @@ impl Lines<'_> {
         let (line, is_escaped) = line.strip_prefix(b"\\").map_or((line, false), |line| (line, true));
         let (digits, name) = line.split_at_checked(64).ok_or(LineProblem::Digest)?;
         let name = name.strip_prefix(b"  ").ok_or(LineProblem::Digest)?;
-        let mut digest = [0; 32];
-        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-            let value = |digit| hex_value(digit).ok_or(LineProblem::Digest);
-            *byte = value(pair[0])? << 4 | value(pair[1])?;
-        }
+        let digest = parse_hex(digits).ok_or(LineProblem::Digest)?;
         let path = if is_escaped { parse(&unescape(name)?) } else { parse(name) }?;
         if path <= self.last {
             return Err(LineProblem::Order);

@@ -115,7 +115,7 @@ impl EntryPath {
 
 /// Whether a character changes how what stands around it is shown: one that controls a terminal, ends a
 /// line, or turns the direction of text about.
-fn is_deceptive(character: char) -> bool {
+pub fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -45,7 +45,7 @@ macro_rules! identifier {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                parse_hex(text).map(Self).ok_or(InvalidId)
+                parse_hex(text.as_bytes()).map(Self).ok_or(InvalidId)
             }
         }
 
@@ -78,23 +78,30 @@ identifier! {
     BootId
 }
 
-fn parse_hex(text: &str) -> Option<[u8; 16]> {
-    let digits: &[u8; ID_DIGITS] = text.as_bytes().try_into().ok()?;
-    let mut bytes = [0; 16];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = hex_value(pair[0])? << 4 | hex_value(pair[1])?;
+/// The bytes that pairs of lower-case hexadecimal digits stand for.
+pub(crate) fn parse_hex<const BYTES: usize>(digits: &[u8]) -> Option<[u8; BYTES]> {
+    if digits.len() != 2 * BYTES {
+        return None;
     }
-    Some(bytes)
+    let (mut bytes, mut all) = ([0; BYTES], 0);
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let (high, low) = (HEX_VALUES[usize::from(pair[0])], HEX_VALUES[usize::from(pair[1])]);
+        *byte = high << 4 | low;
+        all |= high | low;
+    }
+    (all < 16).then_some(bytes)
 }
 
-/// The value of one lower-case hexadecimal digit.
-pub(crate) fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// What each byte stands for as a lower-case hexadecimal digit; more than 15 where it is none.
+const HEX_VALUES: [u8; 256] = {
+    let mut values = [u8::MAX; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
     }
-}
+    values
+};
 
 #[cfg(test)]
 mod tests {

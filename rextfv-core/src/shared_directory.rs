@@ -223,6 +223,11 @@ pub trait View {
     /// Why an operation on it failed.
     type Error;
 
+    /// The content's [version](SharedDirectory::version) when the view began: nothing was read before.
+    fn version(&self) -> Option<Version> {
+        None
+    }
+
     /// The entry at a path. `None` where there is nothing, or nothing but a FIFO, device or socket.
     ///
     /// # Errors

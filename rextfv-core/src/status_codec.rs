@@ -12,7 +12,7 @@ use core::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::ids::{RunId, hex_value};
+use crate::ids::{RunId, parse_hex};
 use crate::status::{Ending, MAX_CUSTOM_BYTES, Progress, RunState, Status, StatusRule, Truncated, decimal};
 
 /// First line of every record, without its newline: the format and its version.
@@ -157,8 +157,8 @@ impl Header {
         }
         let bytes = header_len(slot).ok_or(StatusDamage::HeaderCut)?;
         let header = text(&slot[..bytes])?;
-        let mut fields = Fields { lines: header.lines() };
-        if fields.lines.next() != Some(FIRST_LINE) {
+        let mut fields = Fields { rest: header };
+        if fields.line() != Some(FIRST_LINE) {
             return Err(StatusDamage::UnknownVersion);
         }
         let status = Status {
@@ -222,12 +222,19 @@ impl Header {
 /// Length of the header with its empty line, if that comes within the slot and the limit.
 fn header_len(slot: &[u8]) -> Option<usize> {
     let window = &slot[..slot.len().min(MAX_HEADER_BYTES)];
-    window.windows(2).position(|pair| pair == b"\n\n").map(|end| end + 2)
+    let mut at = 0;
+    loop {
+        at += window[at..].iter().position(|&byte| byte == b'\n')? + 1;
+        if window.get(at) == Some(&b'\n') {
+            return Some(at + 1);
+        }
+    }
 }
 
 fn text(header: &[u8]) -> Result<&str, StatusDamage> {
     let printable = |byte: &u8| matches!(byte, b'\n' | b' '..=b'~');
-    if !header.iter().all(printable) {
+    // To look at all of them, many at once, costs less than to stop at the first that is none.
+    if !header.iter().fold(true, |all, byte| all & printable(byte)) {
         return Err(StatusDamage::HeaderNotText);
     }
     str::from_utf8(header).map_err(|_| StatusDamage::HeaderNotText)
@@ -244,22 +251,28 @@ fn verify_checksum(slot: &[u8], custom_end: usize) -> Result<(), StatusDamage> {
         .and_then(|rest| rest.strip_suffix(b"\n"))
         .ok_or(StatusDamage::ChecksumMissing)?;
     let digest = Sha256::digest(&slot[..line_start]);
-    let written = digits.chunks_exact(2).map(|pair| Some(hex_value(pair[0])? << 4 | hex_value(pair[1])?));
-    if written.eq(digest.iter().map(|&byte| Some(byte))) { Ok(()) } else { Err(StatusDamage::ChecksumMismatch) }
+    let is_right = parse_hex(digits).is_some_and(|written: [u8; 32]| written == *digest);
+    if is_right { Ok(()) } else { Err(StatusDamage::ChecksumMismatch) }
 }
 
 /// The header's lines, taken in their fixed order.
 struct Fields<'a> {
-    lines: core::str::Lines<'a>,
+    /// Whole lines.
+    rest: &'a str,
 }
 
 impl<'a> Fields<'a> {
+    fn line(&mut self) -> Option<&'a str> {
+        let end = self.rest.bytes().position(|byte| byte == b'\n')?;
+        let (line, rest) = self.rest.split_at(end);
+        self.rest = &rest[1..];
+        Some(line)
+    }
+
     fn value(&mut self, name: &'static str) -> Result<&'a str, StatusDamage> {
-        self.lines
-            .next()
-            .and_then(|line| line.strip_prefix(name))
-            .and_then(|rest| rest.strip_prefix(": "))
-            .ok_or(StatusDamage::FieldMissing(name))
+        let value = self.rest.strip_prefix(name).and_then(|rest| rest.strip_prefix(": "));
+        self.rest = value.ok_or(StatusDamage::FieldMissing(name))?;
+        self.line().ok_or(StatusDamage::FieldMissing(name))
     }
 
     fn required<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, StatusDamage> {
@@ -280,12 +293,12 @@ impl<'a> Fields<'a> {
 
     /// Takes the progress from the lines that may follow. All others are a later writer's, and so is a
     /// progress of another form: a reader of version 1 passes over them.
-    fn extra_lines(self) -> Result<Option<Progress>, StatusDamage> {
+    fn extra_lines(mut self) -> Result<Option<Progress>, StatusDamage> {
         let is_name = |name: &str| {
             !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         let mut progress = None;
-        for line in self.lines.filter(|line| !line.is_empty()) {
+        while let Some(line) = self.line().filter(|line| !line.is_empty()) {
             let (name, value) =
                 line.split_once(": ").filter(|(name, _)| is_name(name)).ok_or(StatusDamage::ExtraLine)?;
             if name == PROGRESS && progress.is_none() {

@@ -1,5 +1,6 @@
 //! How a host reads the status: the run id, the two slots, and else ToMaTo's files.
 
+use alloc::borrow::Cow;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -64,7 +65,10 @@ impl fmt::Display for SlotProblem {
 }
 
 /// Bytes of a slot that are read at first: all of most records.
-const FIRST_READ_BYTES: usize = 1024;
+const FIRST_READ_BYTES: usize = 2048;
+
+/// Room for the beginning of a slot: any header, and all of most records.
+type Beginning = [u8; MAX_HEADER_BYTES];
 
 /// Reads what the guest says of the run.
 ///
@@ -150,7 +154,9 @@ impl StatusReader {
         view: &mut dyn View<Error = E>,
         run: Option<RunId>,
     ) -> Result<Result<Status, [SlotProblem; 2]>, E> {
-        let heads = [self.read_head(view, 0, run)?, self.read_head(view, 1, run)?];
+        let mut beginnings: [Beginning; 2] = [[0; MAX_HEADER_BYTES]; 2];
+        let [a, b] = &mut beginnings;
+        let heads = [self.read_head(view, 0, run, a)?, self.read_head(view, 1, run, b)?];
         let sequence = |head: &Result<Head, SlotProblem>| head.as_ref().ok().map(|head| head.header.sequence());
         let first = usize::from(sequence(&heads[1]) > sequence(&heads[0]));
         let mut problems = [SlotProblem::Missing; 2];
@@ -158,11 +164,12 @@ impl StatusReader {
         let [a, b] = heads;
         let in_order = if first == 0 { [(0, a), (1, b)] } else { [(1, b), (0, a)] };
         for (slot, head) in in_order {
+            let beginning = &mut beginnings[slot];
             // While the other slot was tried, the guest may have gone on to this one.
-            let head = if tried { self.read_head(view, slot, run)? } else { head };
+            let head = if tried { self.read_head(view, slot, run, beginning)? } else { head };
             tried |= head.is_ok();
             problems[slot] = match head {
-                Ok(head) => match self.verify(view, slot, head)? {
+                Ok(Head { header, len }) => match self.verify(view, slot, header, &beginning[..len])? {
                     Ok(status) => return Ok(Ok(status)),
                     Err(problem) => problem,
                 },
@@ -178,24 +185,23 @@ impl StatusReader {
         view: &mut dyn View<Error = E>,
         slot: usize,
         run: Option<RunId>,
+        beginning: &mut Beginning,
     ) -> Result<Result<Head, SlotProblem>, E> {
-        let mut bytes = vec![0; FIRST_READ_BYTES];
+        let mut wanted = FIRST_READ_BYTES;
         loop {
-            let wanted = bytes.len();
-            match or_unreadable(view.read_at(&self.slots[slot], 0, &mut bytes))? {
-                Ok(Some(length)) => bytes.truncate(length),
+            let len = match or_unreadable(view.read_at(&self.slots[slot], 0, &mut beginning[..wanted]))? {
+                Ok(Some(len)) => len,
                 Ok(None) => return Ok(Err(SlotProblem::Missing)),
                 Err(problem) => return Ok(Err(problem)),
-            }
-            let unfinished = bytes.len() == wanted && wanted < MAX_HEADER_BYTES;
-            return Ok(match self.decode_header(slot, &bytes) {
-                Err(StatusDamage::HeaderCut | StatusDamage::Blank) if unfinished => {
-                    bytes.resize(MAX_HEADER_BYTES, 0);
+            };
+            return Ok(match self.decode_header(slot, &beginning[..len]) {
+                Err(StatusDamage::HeaderCut | StatusDamage::Blank) if len == wanted && wanted < MAX_HEADER_BYTES => {
+                    wanted = MAX_HEADER_BYTES;
                     continue;
                 }
                 Err(damage) => Err(SlotProblem::Damaged(damage)),
                 Ok(header) if run.is_some() && header.run() != run => Err(SlotProblem::OtherRun),
-                Ok(header) => Ok(Head { header, bytes }),
+                Ok(header) => Ok(Head { header, len }),
             });
         }
     }
@@ -217,29 +223,35 @@ impl StatusReader {
         &mut self,
         view: &mut dyn View<Error = E>,
         slot: usize,
-        head: Head,
+        header: Header,
+        beginning: &[u8],
     ) -> Result<Result<Status, SlotProblem>, E> {
-        let Head { header, mut bytes } = head;
         let wanted = header.record_bytes();
-        let have = bytes.len().min(wanted);
+        if let Some(whole) = beginning.get(..wanted) {
+            return Ok(self.verify_whole(header, whole.into()));
+        }
+        let mut bytes = Vec::with_capacity(wanted);
+        bytes.extend_from_slice(beginning);
         bytes.resize(wanted, 0);
-        if have < wanted {
-            let rest = or_unreadable(view.read_at(&self.slots[slot], have as u64, &mut bytes[have..]))?;
-            match rest {
-                Ok(rest) => bytes.truncate(have + rest.unwrap_or(0)),
-                Err(problem) => return Ok(Err(problem)),
+        let have = beginning.len();
+        Ok(match or_unreadable(view.read_at(&self.slots[slot], have as u64, &mut bytes[have..]))? {
+            Ok(rest) => {
+                bytes.truncate(have + rest.unwrap_or(0));
+                self.verify_whole(header, bytes.into())
             }
+            Err(problem) => Err(problem),
+        })
+    }
+
+    fn verify_whole(&mut self, header: Header, bytes: Cow<'_, [u8]>) -> Result<Status, SlotProblem> {
+        if let Some(known) = self.known.as_ref().filter(|known| known.bytes[..] == bytes[..]) {
+            return Ok(known.status.clone());
         }
-        if let Some(known) = self.known.as_ref().filter(|known| known.bytes == bytes) {
-            return Ok(Ok(known.status.clone()));
+        let status = header.verify(&bytes).map_err(SlotProblem::Damaged)?;
+        if self.remembers {
+            self.known = Some(Known { bytes: bytes.into_owned(), status: status.clone() });
         }
-        let verified = header.verify(&bytes).map_err(SlotProblem::Damaged);
-        if let Ok(status) = verified.as_ref()
-            && self.remembers
-        {
-            self.known = Some(Known { bytes, status: status.clone() });
-        }
-        Ok(verified)
+        Ok(status)
     }
 }
 
@@ -263,10 +275,11 @@ fn read_run_id<E>(view: &mut dyn View<Error = E>, path: &EntryPath) -> Result<Op
     Ok(text.and_then(|text| text.trim_ascii_end().parse().ok()))
 }
 
-/// The beginning of a slot, with all of its header.
+/// The header in a slot.
 struct Head {
     header: Header,
-    bytes: Vec<u8>,
+    /// Bytes that were read of the slot's beginning.
+    len: usize,
 }
 
 /// A slot that is just growing on a disk cannot be read. The other one may be.

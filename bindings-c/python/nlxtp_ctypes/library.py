@@ -19,7 +19,7 @@ UNKNOWN = 2**64 - 1
 
 PowerFunction = ctypes.CFUNCTYPE(c_int, c_void_p)
 InvokeFunction = ctypes.CFUNCTYPE(c_int, c_void_p)
-ChangeFunction = ctypes.CFUNCTYPE(None, c_void_p, c_void_p)
+ChangeFunction = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)
 
 
 class Progress(ctypes.Structure):

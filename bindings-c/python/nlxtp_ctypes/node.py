@@ -172,6 +172,7 @@ class Node(object):
         def changed(_, handle):
             if not call.failed():
                 call.callback(on_change, reports.status(library, handle))
+            return int(call.failed())
 
         on_change_function = ChangeFunction(changed) if on_change is not None else ChangeFunction()
 

@@ -11,11 +11,13 @@ struct changes {
     nlxtp_state last;
 };
 
-static void note_change(void *data, const nlxtp_status *status) {
+static int note_change(void *data, const nlxtp_status *status) {
     struct changes *changes = data;
     changes->seen += 1;
     changes->last = nlxtp_status_state(status);
     CHECK(strlen(nlxtp_status_json(status)) > 2);
+    /* To give up when the run has ended is too late. */
+    return changes->last == NLXTP_STATE_FINISHED;
 }
 
 static nlxtp_status *status_of(const nlxtp_node *node) {

@@ -251,6 +251,12 @@ static void downloads(nlxtp_node *node, struct testbed *testbed, const char *pla
     free(same);
 }
 
+static int give_up(void *data, const nlxtp_status *status) {
+    CHECK(nlxtp_status_state(status) == NLXTP_STATE_NOT_STARTED);
+    *(int *)data += 1;
+    return 1;
+}
+
 static void waits(nlxtp_node *node) {
     nlxtp_status *status = NULL;
     OK(nlxtp_node_status(node, &status, &error));
@@ -267,6 +273,9 @@ static void waits(nlxtp_node *node) {
     control.timeout_ms = 20;
     FAILS(NLXTP_ERROR_TIMED_OUT, nlxtp_node_wait(node, &control, NULL, NULL, &status, &error));
     control.has_timeout = 0;
+    int seen = 0;
+    FAILS(NLXTP_ERROR_CANCELLED, nlxtp_node_wait(node, &control, give_up, &seen, &status, &error));
+    CHECK(seen == 1 && status == NULL);
     nlxtp_cancel *cancel = NULL;
     OK(nlxtp_cancel_new(&cancel, &error));
     control.cancel = cancel;

@@ -109,6 +109,14 @@ static void exceptions_come_through(nlxtp::node &node, const std::string &folder
         return now.phase != NLXTP_PHASE_FLUSHING ? true : throw odd{5};
     };
     CHECK(thrown_by<odd>([&] { node.upload(folder + "/first.tar.gz", control); }).number == 5);
+    CHECK(thrown_by<odd>([&] { node.wait([](const nlxtp::status &) -> bool { throw odd{6}; }); }).number == 6);
+    std::string seen;
+    const auto give_up = [&](const nlxtp::status &now) {
+        seen += now.word() + ";";
+        return false;
+    };
+    CHECK(thrown_by<nlxtp::error>([&] { node.wait(give_up); }).code() == NLXTP_ERROR_CANCELLED);
+    CHECK(seen == "not-started;");
 }
 
 static void a_testbed_that_fails(const std::string &target, const std::string &folder) {

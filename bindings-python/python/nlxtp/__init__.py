@@ -41,6 +41,7 @@ from ._errors import (
     UnfinishedError,
 )
 from ._guest import guest_binary
+from ._journal import Journal
 from ._native import CancelToken, Status, __version__
 from ._node import Node
 from ._reports import DownloadReport, Problem, Progress, UploadReport, Verification
@@ -71,6 +72,7 @@ __all__ = [
     "InUseError",
     "InvalidInputError",
     "InvokeFailedError",
+    "Journal",
     "NoSpaceError",
     "Node",
     "NotATargetError",

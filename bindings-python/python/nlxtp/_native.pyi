@@ -6,6 +6,7 @@ from ._words import CustomStatus, State
 
 __all__ = [
     "CancelToken",
+    "Journal",
     "Node",
     "Status",
     "Waiting",
@@ -70,6 +71,12 @@ class Status:
     def __gt__(self, value: object, /) -> bool: ...
     def __ge__(self, value: object, /) -> bool: ...
 
+@final
+class Journal:
+    def __new__(cls, path: bytes, keep_archives: bool) -> Journal: ...
+    @property
+    def path(self) -> bytes: ...
+
 _Progress = Callable[[str, int, Optional[int]], object]
 
 @final
@@ -90,6 +97,8 @@ class Node:
         threads: Optional[int],
         keep_open: bool,
         memory: Optional[str],
+        journal: Optional[Journal],
+        name: Optional[bytes],
     ) -> Node: ...
     def status(self) -> Status: ...
     def wait(
@@ -117,6 +126,7 @@ class Node:
         cancel: Optional[CancelToken],
     ) -> tuple[str, int]: ...
     def output(self, stream: str, offset: int, limit: int, status: Optional[Status]) -> bytes: ...
+    def take_journal_failure(self) -> Optional[Error]: ...
     def close(self) -> None: ...
     @property
     def closed(self) -> bool: ...

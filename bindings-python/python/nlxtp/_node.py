@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import IO, Any, Callable, Optional, Union
 
 from . import _native
-from ._errors import ChangingError
+from ._errors import ChangingError, Error
+from ._journal import Journal
 from ._native import CancelToken, Status
 from ._reports import DownloadReport, Progress, UploadReport
 from ._targets import DiskImage, HostDirectory, StrPath, encoded, open_target
@@ -55,9 +56,14 @@ class Node:
         given.
     :param keep_open: keep files open from one status query to the next, which makes them cheaper. A
         directory's file system cannot be unmounted meanwhile.
+    :param journal: where each upload, start, end and download is recorded. Where it cannot be written to, an
+        upload or download fails before anything is touched.
+    :param name: the node's name in the journal, by which a replay finds it: the same in every process, and no
+        other node's.
     :raises NotFoundError: there is nothing at this path.
     :raises NotATargetError: it is neither a directory nor a disk with a FAT file system.
-    :raises InvalidInputError: a word, a time or the memory cannot be used.
+    :raises InvalidInputError: a word, a time, the memory or the name cannot be used, or the journal lies in the
+        shared directory.
 
     >>> import tempfile
     >>> container = tempfile.mkdtemp()
@@ -83,12 +89,16 @@ class Node:
         tomato_patience: Optional[float] = None,
         threads: Optional[int] = None,
         keep_open: bool = False,
+        journal: Optional[Journal] = None,
+        name: Union[str, bytes, None] = None,
     ) -> None:
         if not isinstance(directory, (HostDirectory, DiskImage)):
             directory = open_target(directory)
         self._directory = directory
         self._power = power
         self._invoker = invoke
+        self._journal = journal
+        self._journal_failure: Optional[Error] = None
         self._native = _native.Node(
             os.fsencode(directory),
             isinstance(directory, DiskImage),
@@ -103,6 +113,8 @@ class Node:
             threads=threads,
             keep_open=keep_open,
             memory=memory,
+            journal=None if journal is None else journal._native,
+            name=None if name is None else os.fsencode(name),
         )
 
     @property
@@ -115,6 +127,25 @@ class Node:
         """What must be remembered for the next query, should that come from another process: a small
         JSON value for ``Node(memory=…)``. ``None`` where there is nothing to remember."""
         return self._native.memory
+
+    @property
+    def journal(self) -> Optional[Journal]:
+        """The journal that it was given."""
+        return self._journal
+
+    def journal_failure(self) -> Optional[Error]:
+        """Why something that was done or seen since this was called last is not in the journal; ``None`` where
+        all of it is, or there is no journal. It was logged as a warning, too. Of what a :class:`Watcher` sees,
+        this tells once the node is not watched any more."""
+        self._look_at_journal()
+        failure, self._journal_failure = self._journal_failure, None
+        return failure
+
+    def _look_at_journal(self) -> None:
+        failure = None if self._journal is None else self._native.take_journal_failure()
+        if failure is not None:
+            _log.warning("%s: not in the journal: %s", self._directory.path, failure)
+            self._journal_failure = self._journal_failure or failure
 
     def close(self) -> None:
         """Closes the files that ``keep_open`` keeps open, and ends the use of the node: every operation then
@@ -183,7 +214,11 @@ class Node:
             source = ("file", archive)
         else:
             raise TypeError(f"archive must be a path, bytes or a binary file object, not {type(archive).__name__}")
-        report = UploadReport.from_json(self._native.upload(source, _told(progress), timeout, cancel))
+        try:
+            report = UploadReport.from_json(self._native.upload(source, _told(progress), timeout, cancel))
+        finally:
+            # It may stand although its monitor could not be invoked.
+            self._look_at_journal()
         _log.info("%s: uploaded run %s, %s", self._directory.path, report.run_id, report.execution)
         if report.left_out:
             _log.warning("%s: left out what belongs to the protocol: %s", self._directory.path, report.left_out)
@@ -198,7 +233,9 @@ class Node:
         :raises NotFoundError: the shared directory is gone.
         :raises CallableError: the callable that tells whether the guest is on has raised.
         """
-        return self._native.status()
+        status = self._native.status()
+        self._look_at_journal()
+        return status
 
     def wait(
         self,
@@ -217,7 +254,10 @@ class Node:
         :raises CancelledError: the token has cancelled it.
         :raises ChangingError: another upload has begun a new run.
         """
-        status = self._native.wait(on_change, timeout, cancel)
+        try:
+            status = self._native.wait(on_change, timeout, cancel)
+        finally:
+            self._look_at_journal()
         _log.info("%s: %s", self._directory.path, status)
         return status
 
@@ -262,6 +302,7 @@ class Node:
         sink: Any = archive if is_file else encoded(archive)  # type: ignore[arg-type]
         packed = self._native.download(sink, format, level, replace, retries, _told(progress), timeout, cancel)
         report = DownloadReport.from_json(*packed)
+        self._look_at_journal()
         _log.info("%s: downloaded %d files", self._directory.path, report.files)
         if not report.is_settled:
             _log.warning("%s: changed while it was downloaded", self._directory.path)

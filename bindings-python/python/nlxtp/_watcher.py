@@ -42,7 +42,7 @@ class Watcher:
     :param longest: each query that finds nothing new doubles the pause before the next one, up to so
         many seconds.
     :param open_files: most files to keep open; half of what the process may open if it is not given.
-        For thousands of nodes raise that limit before: 4 files for each directory, 1 for each disk.
+        For thousands of nodes raise that limit before: 5 files for each directory, 1 for each disk.
     :param forever: go on waiting where nobody is watched.
     :raises ValueError: a time is negative or not a number.
 

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nlxtp_host::control::Control;
@@ -65,9 +66,9 @@ fn query(
         file.read_exact_at(&mut buffer, 0)?;
         Ok(buffer)
     };
-    for kept in [false, true] {
+    for manner in [Manner::Anew, Manner::Kept, Manner::KeptAndChanged] {
         let mut node = node(target)?;
-        node.keep_open(kept);
+        node.keep_open(manner != Manner::Anew);
         let found = node.status()?;
         if found.state != State::Finished
             || found.sequence != Some(7)
@@ -90,14 +91,57 @@ fn query(
             black_box(node.status()?);
             Ok(())
         });
-        let operation = if kept { format!("{operation}, kept open") } else { operation.into() };
+        let (operation, ours) = match manner {
+            Manner::Anew => (operation.to_owned(), ours),
+            Manner::Kept => {
+                sleep(SETTLED);
+                (format!("{operation}, kept open"), ours)
+            }
+            Manner::KeptAndChanged => {
+                (format!("{operation}, kept open and just changed"), ours.prepared(|| change(target)))
+            }
+        };
         Comparison::new(&operation, input, ours)
             .against(plain)
             .against(verified)
-            .repeated(500)
+            .repeated(QUERIES)
             .measure(fresh, rounds, report)?;
     }
     Ok(())
+}
+
+/// How a node is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// All is opened for each query.
+    Anew,
+    /// Long after the last change, as most queries are.
+    Kept,
+    /// So soon after a change that its time does not tell yet whether there was another one.
+    KeptAndChanged,
+}
+
+/// Queries in a row: few enough to come within a tenth of a second after a change.
+const QUERIES: u32 = 500;
+
+/// How long to wait after a change until a later one shows in the time of change for sure.
+const SETTLED: Duration = Duration::from_millis(200);
+
+/// What a guest does that changes nothing of what is told: it writes to its disk, or makes and removes files
+/// in its directories.
+fn change(target: &Path) -> Result {
+    if target.is_dir() {
+        for directory in [target.to_owned(), target.join(layout::STATUS_DIRECTORY)] {
+            let path = directory.join("scratch");
+            fs::write(&path, b"")?;
+            fs::remove_file(path)?;
+        }
+        return Ok(());
+    }
+    let disk = File::options().read(true).write(true).open(target)?;
+    let mut sector = [0; 512];
+    disk.read_exact_at(&mut sector, 0)?;
+    Ok(disk.write_all_at(&sector, 0)?)
 }
 
 /// Uploads to a target, and writes two slots there as a guest does.

@@ -78,6 +78,7 @@ fn flags(remedy: Remedy) -> &'static str {
         Remedy::GoOn => {
             "run it again, with a longer --timeout if that was too short: what has come is kept, and it goes on there"
         }
+        Remedy::NameAnotherJournal => "`nlxtp journal verify FILE` tells more; or name another file",
         _ => remedy.words(),
     }
 }

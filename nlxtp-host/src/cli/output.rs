@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use rextfv_core::entry_path::displayable;
+use rextfv_core::entry_path::{displayable, is_deceptive};
 use rextfv_core::listing::Listing;
 use serde::Serialize;
 
@@ -26,14 +26,14 @@ pub fn print_aside(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// One line of JSON that holds no control characters, whatever a guest has put into its strings.
+/// One line of JSON that looks like what it is, whatever a guest has put into its strings.
 pub fn json_line(answer: &impl Serialize) -> String {
     let compact = serde_json::to_string(answer)
         .unwrap_or_else(|error| format!("{{\"error\":{{\"kind\":\"io\",\"message\":{:?}}}}}", error.to_string()));
     let mut line = String::with_capacity(compact.len() + 1);
     for character in compact.chars() {
-        // Only within strings; serde_json escapes those below U+0020 itself.
-        if character.is_control() {
+        // Only within strings; serde_json escapes those below U+0020 itself. All have four digits.
+        if is_deceptive(character) {
             line.push_str(&format!("\\u{:04x}", u32::from(character)));
         } else {
             line.push(character);
@@ -136,6 +136,7 @@ mod tests {
     #[test]
     fn json_drives_no_terminal() {
         assert_eq!(json_line(&"a\u{1b}\u{9b}\u{7f}\n"), "\"a\\u001b\\u009b\\u007f\\n\"\n");
+        assert_eq!(json_line(&"\u{202e}gpj é\u{2069}"), "\"\\u202egpj é\\u2069\"\n");
     }
 
     #[test]

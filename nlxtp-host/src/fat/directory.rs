@@ -90,7 +90,7 @@ pub(super) fn has_end(bytes: &[u8]) -> bool {
 /// may have a label.
 pub(super) fn parse(bytes: &[u8], wide_clusters: bool, root: bool) -> DirListing {
     let mut listing = DirListing::default();
-    let mut seen = HashSet::new();
+    let mut names = Names::default();
     let mut long = None;
     let mut index = 0usize;
     let (slots, _) = bytes.as_chunks::<SLOT_LEN>();
@@ -122,7 +122,7 @@ pub(super) fn parse(bytes: &[u8], wide_clusters: bool, root: bool) -> DirListing
                 // Guests take names for one that differ in case. Beyond ASCII
                 // they disagree about what case is, and the host can keep
                 // both.
-                Ok(entry) if !seen.insert(entry.name.to_ascii_lowercase()) => {
+                Ok(entry) if !names.is_new(&entry.name, &listing.entries) => {
                     listing
                         .left_out
                         .push(LeftOut { name: names::escape(&entry.name), problem: NameProblem::Duplicate });
@@ -133,6 +133,27 @@ pub(super) fn parse(bytes: &[u8], wide_clusters: bool, root: bool) -> DirListing
         }
     }
     listing
+}
+
+/// Entries among which a name is looked for one by one: most directories that are searched for a single file
+/// have fewer.
+const FEW_ENTRIES: usize = 16;
+
+/// The names of a directory, in lower case; nothing as long as there are few.
+#[derive(Default)]
+struct Names(HashSet<String>);
+
+impl Names {
+    /// Whether none of the entries has this name, ASCII case apart. If so, it will be the next entry's.
+    fn is_new(&mut self, name: &str, entries: &[Entry]) -> bool {
+        if entries.len() < FEW_ENTRIES {
+            return !entries.iter().any(|entry| entry.name.eq_ignore_ascii_case(name));
+        }
+        if self.0.is_empty() {
+            self.0.extend(entries.iter().map(|entry| entry.name.to_ascii_lowercase()));
+        }
+        self.0.insert(name.to_ascii_lowercase())
+    }
 }
 
 /// `.` and `..` are the first two entries, and are never followed. Some

@@ -36,7 +36,8 @@ pub struct FileReader<'v, S> {
 }
 
 impl<'v, S: ReadAt> FileReader<'v, S> {
-    pub(super) fn open(volume: &'v FatVolume<S>, entry: &Entry) -> Result<Self, FatError> {
+    /// Opens a file for its first `len` bytes: it ends in the cluster in which these end.
+    pub(super) fn open(volume: &'v FatVolume<S>, entry: &Entry, len: u64) -> Result<Self, FatError> {
         if entry.is_dir {
             return Err(FatError::NotAFile { path: names::escape(&entry.name) });
         }
@@ -55,7 +56,7 @@ impl<'v, S: ReadAt> FileReader<'v, S> {
             chain,
             run_offset: 0,
             run_left: 0,
-            left: size,
+            left: len.checked_next_multiple_of(volume.geometry.cluster_size().into()).map_or(size, |len| size.min(len)),
         })
     }
 

@@ -59,6 +59,7 @@ mod plan;
 mod short_names;
 mod slot;
 mod storage;
+mod stream;
 mod table;
 mod time;
 mod tree;

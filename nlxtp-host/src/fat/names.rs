@@ -59,7 +59,8 @@ pub(super) fn check_found(name: &str) -> Result<(), NameProblem> {
     if name == "." || name == ".." {
         return Err(NameProblem::Dots);
     }
-    if name.encode_utf16().count() > MAX_NAME_UNITS {
+    // No more units than bytes.
+    if name.len() > MAX_NAME_UNITS && name.encode_utf16().count() > MAX_NAME_UNITS {
         return Err(NameProblem::TooLong);
     }
     for c in name.chars() {
@@ -94,6 +95,9 @@ pub(super) fn fold(name: &str) -> String {
 
 /// Whether two names are equal in that form.
 pub(super) fn are_one(name: &str, other: &str) -> bool {
+    if name.is_ascii() && other.is_ascii() {
+        return name.eq_ignore_ascii_case(other);
+    }
     name.chars().map(upper).eq(other.chars().map(upper))
 }
 
@@ -111,6 +115,9 @@ fn upper(c: char) -> char {
 
 /// A name in characters that can be shown and logged.
 pub(super) fn escape(name: &str) -> String {
+    if name.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\') {
+        return name.to_owned();
+    }
     let mut out = String::with_capacity(name.len());
     for c in name.chars() {
         escape_char(c, &mut out);

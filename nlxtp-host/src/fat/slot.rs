@@ -140,8 +140,8 @@ pub(super) struct LongName {
     sum: u8,
     /// Number of the piece read last; 1 when complete.
     number: u8,
-    /// Pieces in the order in which they were read, the end of the name first.
-    pieces: Vec<[u16; UNITS_PER_PIECE]>,
+    /// Room for all pieces; the end of the name comes first.
+    units: Vec<u16>,
 }
 
 impl LongName {
@@ -154,7 +154,7 @@ impl LongName {
             if number == 0 || usize::from(number) > pieces(MAX_NAME_UNITS) {
                 return None;
             }
-            Self { sum, number, pieces: Vec::with_capacity(usize::from(number)) }
+            Self { sum, number, units: vec![0; usize::from(number) * UNITS_PER_PIECE] }
         } else {
             let mut name = before?;
             if number == 0 || name.number.checked_sub(1) != Some(number) || name.sum != sum {
@@ -163,7 +163,10 @@ impl LongName {
             name.number = number;
             name
         };
-        name.pieces.push(UNIT_AT.map(|at| u16::from_le_bytes([slot[at], slot[at + 1]])));
+        let start = usize::from(number - 1) * UNITS_PER_PIECE;
+        for (unit, at) in name.units.iter_mut().skip(start).zip(UNIT_AT) {
+            *unit = u16::from_le_bytes([slot[at], slot[at + 1]]);
+        }
         Some(name)
     }
 
@@ -173,7 +176,7 @@ impl LongName {
         if self.number != 1 || self.sum != checksum(short) {
             return None;
         }
-        let mut units: Vec<u16> = self.pieces.into_iter().rev().flatten().collect();
+        let mut units = self.units;
         if let Some(end) = units.iter().position(|unit| *unit == 0) {
             units.truncate(end);
         }

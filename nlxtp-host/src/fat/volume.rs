@@ -250,7 +250,7 @@ impl<S: ReadAt> FatVolume<S> {
             let entries = self.entries(directory)?;
             let entry = find(&entries, name).ok_or_else(|| FatError::NotFound { path: names::escape(path) })?;
             if components.peek().is_none() {
-                return Ok(entry);
+                return Ok(entry.clone());
             }
             directory = entry.directory().ok_or_else(|| FatError::NotADirectory { path: names::escape(path) })?;
         }
@@ -292,7 +292,16 @@ impl<S: ReadAt> FatVolume<S> {
     /// [`FatError::NotAFile`] for a directory, [`FatError::Damaged`] if the
     /// size or the first cluster is impossible.
     pub fn open_file(&self, entry: &Entry) -> Result<FileReader<'_, S>, FatError> {
-        FileReader::open(self, entry)
+        FileReader::open(self, entry, u64::MAX)
+    }
+
+    /// As [`FatVolume::open_file`], for the first `len` bytes: what the allocation table says of the clusters
+    /// behind them is not looked at. The file seems to end in the cluster in which they end.
+    ///
+    /// # Errors
+    /// As [`FatVolume::open_file`].
+    pub fn open_beginning(&self, entry: &Entry, len: u64) -> Result<FileReader<'_, S>, FatError> {
+        FileReader::open(self, entry, len)
     }
 
     /// Reads from a position of a file until `buf` is full or the file ends,
@@ -301,7 +310,7 @@ impl<S: ReadAt> FatVolume<S> {
     /// # Errors
     /// Those of [`FatVolume::open_file`] and [`FileReader::read`].
     pub fn read_file_at(&self, entry: &Entry, offset: u64, buf: &mut [u8]) -> Result<usize, FatError> {
-        let mut reader = self.open_file(entry)?;
+        let mut reader = self.open_beginning(entry, offset.saturating_add(buf.len() as u64))?;
         reader.skip(offset)?;
         reader.read_full(buf)
     }
@@ -335,7 +344,7 @@ impl<S: ReadAt> FatVolume<S> {
 }
 
 /// The best match for a name.
-fn find(entries: &[Entry], name: &str) -> Option<Entry> {
+fn find<'e>(entries: &'e [Entry], name: &str) -> Option<&'e Entry> {
     let rank = |entry: &Entry| {
         if entry.name == name {
             Some(0)
@@ -348,7 +357,7 @@ fn find(entries: &[Entry], name: &str) -> Option<Entry> {
         }
     };
     let ranked = entries.iter().filter_map(|entry| Some((rank(entry)?, entry)));
-    ranked.min_by_key(|(rank, _)| *rank).map(|(_, entry)| entry.clone())
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, entry)| entry)
 }
 
 impl From<FatError> for io::Error {

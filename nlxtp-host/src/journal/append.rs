@@ -11,15 +11,26 @@ use std::time::{Duration, Instant};
 
 use super::digest::Digest;
 use super::record::{self, MOST_LINE_BYTES, Record};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Remedy, Result};
 
 /// How long another process's lock is waited for. Nobody holds it longer than it takes to write a line.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A file that only this process may write to while this value lives.
+#[derive(Debug)]
+struct LockedFile(File);
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // To close it would not do: a child that was forked meanwhile has the same open file, and the lock.
+        let _ = self.0.unlock();
+    }
+}
+
 /// A journal that only this process may write to while this value lives.
 #[derive(Debug)]
 pub(super) struct LockedJournal {
-    file: File,
+    file: LockedFile,
     /// The end of the last whole line.
     end: u64,
     head: Digest,
@@ -32,9 +43,9 @@ impl LockedJournal {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let file = open(path).map_err(|error| error.with_path(path))?;
-            lock(&file, deadline).map_err(|error| error.with_path(path))?;
+            let file = lock(file, deadline).map_err(|error| error.with_path(path))?;
             // Somebody may have renamed it, to begin a new one, before we had the lock.
-            let (opened, found) = (file.metadata(), std::fs::metadata(path));
+            let (opened, found) = (file.0.metadata(), std::fs::metadata(path));
             match (opened, found) {
                 (Ok(opened), Ok(found)) if (opened.dev(), opened.ino()) == (found.dev(), found.ino()) => {
                     return Self::at_the_end(file).map_err(|error| error.with_path(path));
@@ -46,15 +57,15 @@ impl LockedJournal {
         }
     }
 
-    fn at_the_end(file: File) -> Result<Self> {
-        let length = file.metadata().map_err(reading)?.len();
+    fn at_the_end(file: LockedFile) -> Result<Self> {
+        let length = file.0.metadata().map_err(reading)?.len();
         // The last line and what is torn of the next one lie in here, whatever they are.
         let most = 2 * (MOST_LINE_BYTES as u64 + 1);
         let mut room = 8 << 10;
         loop {
             let start = length.saturating_sub(room);
             let mut tail = vec![0; usize::try_from(length - start).unwrap_or_default()];
-            file.read_exact_at(&mut tail, start).map_err(reading)?;
+            file.0.read_exact_at(&mut tail, start).map_err(reading)?;
             let mut newlines = tail.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
             let (last, before) = (newlines.next(), newlines.next());
             if start > 0 && before.is_none() {
@@ -81,8 +92,8 @@ impl LockedJournal {
     fn mend(&mut self, torn: &[u8]) -> Result<()> {
         match record::parse(torn) {
             Ok(record) if record.prev == self.head => {
-                self.file.write_all(b"\n").map_err(writing)?;
-                self.file.sync_data().map_err(writing)?;
+                self.file.0.write_all(b"\n").map_err(writing)?;
+                self.file.0.sync_data().map_err(writing)?;
                 self.end += torn.len() as u64 + 1;
                 self.head = Digest::of(&[torn, b"\n"].concat());
                 self.torn = 0;
@@ -100,7 +111,7 @@ impl LockedJournal {
     }
 
     pub(super) fn file(&self) -> &File {
-        &self.file
+        &self.file.0
     }
 
     /// The end of the last whole line.
@@ -121,12 +132,12 @@ impl LockedJournal {
         }
         line.push(b'\n');
         if self.torn > 0 {
-            self.file.set_len(self.end).map_err(writing)?;
+            self.file.0.set_len(self.end).map_err(writing)?;
         }
-        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
+        let written = self.file.0.write_all(&line).and_then(|()| self.file.0.sync_data());
         if let Err(error) = written {
             // Half a line is of no use; if that fails too, the next who appends removes it.
-            let _ = self.file.set_len(self.end);
+            let _ = self.file.0.set_len(self.end);
             return Err(writing(error));
         }
         Ok(Digest::of(&line))
@@ -169,11 +180,11 @@ pub(super) fn sync_folder(path: &Path) {
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 
-fn lock(file: &File, deadline: Instant) -> Result<()> {
+fn lock(file: File, deadline: Instant) -> Result<LockedFile> {
     let mut pause = Duration::from_millis(1);
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(LockedFile(file)),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(pause),
             Err(TryLockError::WouldBlock) => return Err(in_use()),
             Err(TryLockError::Error(error)) => return Err(Error::io("lock the journal", error)),
@@ -216,5 +227,21 @@ fn in_use() -> Error {
 
 fn not_a_journal(why: String) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("this file is no journal, or it is damaged: {why}"))
-        .with_hint("`nlxtp journal verify FILE` tells more; or name another file")
+        .with_remedy(Remedy::NameAnotherJournal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_goes_with_its_holder_whoever_else_has_the_open_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let locked = LockedJournal::open(&path).unwrap();
+        // As a child that is forked just now has it.
+        let _inherited = locked.file().try_clone().unwrap();
+        drop(locked);
+        LockedJournal::open(&path).unwrap();
+    }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Look {
     /// By the node's clock, when it began.
     at: Duration,
     /// The content's, when it began.
-    version: Option<Version>,
+    pub(super) version: Option<Version>,
     power: PowerState,
     /// The run of the record that it found; `None` where it found something else.
     record: Option<Option<RunId>>,
@@ -57,9 +57,9 @@ impl Node {
             && (is_quiet() || (look.version.is_some() && look.version == self.directory.version()))
     }
 
-    /// A look that begins now, if looks are noted.
+    /// A look that begins now, if looks are noted. The content's version is not known before there is a view.
     pub(super) fn begin_look(&self, power: PowerState) -> Option<Look> {
-        self.notes_looks.then(|| Look { at: self.clock.now(), version: self.directory.version(), power, record: None })
+        self.notes_looks.then(|| Look { at: self.clock.now(), version: None, power, record: None })
     }
 
     /// What a look that begins now would find, if the last one found a record, which is remembered, and
@@ -87,9 +87,12 @@ mod tests {
 
     use rextfv_core::archive_rules::Manifest;
     use rextfv_core::entry_path::EntryPath;
+    use rextfv_core::layout;
     use rextfv_core::liveness::State;
     use rextfv_core::powers::GuestPower;
-    use rextfv_core::shared_directory::{BegunReplacement, Representation, SharedDirectory, Sharing, View, Watch};
+    use rextfv_core::shared_directory::{
+        BegunReplacement, Entry, Representation, SharedDirectory, Sharing, View, Visitor, Watch,
+    };
     use rextfv_core::status::{RunState, Status, Truncated};
     use rextfv_core::status_codec;
 
@@ -97,12 +100,43 @@ mod tests {
     use crate::error::{Error, Result};
     use crate::shared_directory::MemoryDirectory;
 
-    /// A shared directory that tells its version, and counts how often it is looked at.
+    /// A shared directory that tells its version, and counts how often its run id is read.
     struct Counted {
         inner: MemoryDirectory,
         /// None where it is negative.
         version: AtomicI64,
-        views: AtomicU32,
+        reads: AtomicU32,
+    }
+
+    struct CountedView<'a> {
+        inner: Box<dyn View<Error = Error> + 'a>,
+        directory: &'a Counted,
+    }
+
+    impl View for CountedView<'_> {
+        type Error = Error;
+
+        fn version(&self) -> Option<Version> {
+            self.directory.version()
+        }
+
+        fn entry(&mut self, path: &EntryPath) -> Result<Option<Entry>> {
+            self.inner.entry(path)
+        }
+
+        fn read_at(&mut self, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>> {
+            let is_run_id = path.as_bytes() == layout::RUN_ID.as_bytes();
+            self.directory.reads.fetch_add(is_run_id.into(), Ordering::Relaxed);
+            self.inner.read_at(path, offset, buffer)
+        }
+
+        fn top_names(&mut self) -> Result<Vec<Vec<u8>>> {
+            self.inner.top_names()
+        }
+
+        fn walk(&mut self, visitor: &mut dyn Visitor<Error = Error>) -> Result<()> {
+            self.inner.walk(visitor)
+        }
     }
 
     impl SharedDirectory for Counted {
@@ -117,8 +151,7 @@ mod tests {
         }
 
         fn view(&self) -> Result<Box<dyn View<Error = Error> + '_>> {
-            self.views.fetch_add(1, Ordering::Relaxed);
-            self.inner.view()
+            Ok(Box::new(CountedView { inner: self.inner.view()?, directory: self }))
         }
 
         fn version(&self) -> Option<Version> {
@@ -143,7 +176,7 @@ mod tests {
 
     fn guest() -> (Guest, Node) {
         let inner = MemoryDirectory::new(Representation::Fat);
-        let shared = Arc::new(Counted { inner, version: AtomicI64::new(0), views: AtomicU32::new(0) });
+        let shared = Arc::new(Counted { inner, version: AtomicI64::new(0), reads: AtomicU32::new(0) });
         let power = Arc::new(Mutex::new(PowerState::On));
         let guest = Guest(Arc::clone(&shared), Arc::clone(&power));
         guest.says(1);
@@ -176,11 +209,11 @@ mod tests {
             self.0.inner.write(&EntryPath::parse(b"exec_status/status.0").unwrap(), slot);
         }
 
-        /// Queries, and returns how often that looked.
+        /// Queries, and returns how often that read.
         fn looks(&self, node: &mut Node, sequence: Option<u64>) -> u32 {
-            let before = self.0.views.load(Ordering::Relaxed);
+            let before = self.0.reads.load(Ordering::Relaxed);
             assert_eq!(node.status().unwrap().sequence, sequence);
-            self.0.views.load(Ordering::Relaxed) - before
+            self.0.reads.load(Ordering::Relaxed) - before
         }
     }
 

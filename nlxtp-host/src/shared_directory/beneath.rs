@@ -116,6 +116,12 @@ impl Directory {
         Ok(Self(fcntl::open(path, flags, Mode::empty())?))
     }
 
+    /// The same as a handle that only names it, for less: whatever is beneath can be found by it.
+    pub fn open_pinned(path: &Path) -> io::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(Self(fcntl::open(path, flags, Mode::empty())?))
+    }
+
     /// Opens a directory beneath this one.
     pub fn directory(&self, path: &[u8]) -> io::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
@@ -165,6 +171,11 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether there is nothing of this name in the directory; false also where that cannot be told.
+    pub fn lacks(&self, name: &[u8]) -> bool {
+        self.status_of(name).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// Whether another file system is mounted at this name.

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use serde::Serialize;
 
-use super::disk_image::locate;
+use super::disk_opening::locate;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fat::{FatError, FatVolume, ReadAt, ReadLimits};

@@ -8,11 +8,10 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use nix::sys::stat::{SFlag, stat};
+use nix::sys::stat::{FileStat, SFlag};
 use rextfv_core::archive_rules::Manifest;
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::layout;
@@ -26,11 +25,12 @@ use rextfv_core::shared_directory::{
 use super::beneath::kind;
 use super::change_time::{Keeper, Stamp};
 use super::disk_description::DiskDescription;
+use super::disk_opening::{Access, look_at_disk, open_disk, open_found, open_volume};
 use super::disk_replacement::{self, DiskReplacement, Manner};
 use super::kept_disk::{KeptDisk, Look};
 use crate::control::Control;
-use crate::error::{Error, ErrorKind, Remedy, Result};
-use crate::fat::{self, Damage, Extent, FatError, FatVolume, FileReader, ReadAt, ReadLimits, Walk, WalkItem};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fat::{self, Damage, FatError, FatVolume, FileReader, ReadAt, ReadLimits, Walk, WalkItem};
 
 /// A raw disk image or block device with a FAT file system.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl DiskImage {
     }
 
     fn checked(self) -> Result<Self> {
-        match self.volume() {
+        match self.look().and_then(|found| self.volume(&found)) {
             Err(error) if error.kind() != ErrorKind::Unfinished => Err(error),
             _ => Ok(self),
         }
@@ -168,31 +168,43 @@ impl DiskImage {
         if self.held.is_some() { Manner::InPlace } else { Manner::Beside }
     }
 
-    fn volume(&self) -> Result<FatVolume<File>> {
-        let open = || open_volume(open_disk(&self.path, Access::Read)?, self.read_limits());
+    /// What its path leads to.
+    fn look(&self) -> Result<FileStat> {
+        look_at_disk(&self.path).map_err(|error| error.with_path(&self.path))
+    }
+
+    fn volume(&self, found: &FileStat) -> Result<FatVolume<File>> {
+        let open = || open_volume(open_found(&self.path, found, Access::Read)?, self.read_limits());
         open().map_err(|error: Error| error.with_path(&self.path))
     }
 
-    /// What is kept of the disk, for this look at it.
-    fn kept(&self) -> Result<Option<KeptLook<'_>>> {
+    /// What is kept of the disk, for a look at it.
+    fn kept(&self, found: &FileStat) -> Option<KeptLook<'_>> {
         // Another thread that looks just now has it; this one goes without.
-        let Ok(mut keeping) = self.kept.try_lock() else { return Ok(None) };
-        if matches!(*keeping, Keeping::Off) {
-            return Ok(None);
+        let mut keeping = self.kept.try_lock().ok()?;
+        match &*keeping {
+            Keeping::Off => return None,
+            Keeping::Disk(disk) if !disk.is_same(found) => *keeping = Keeping::Nothing,
+            Keeping::Nothing | Keeping::Disk(_) => {}
         }
-        let look = |disk: &KeptDisk| disk.look(self.read_limits());
-        if let Keeping::Disk(disk) = &*keeping
-            && let Some(look) = look(disk)
-        {
-            return Ok(Some(KeptLook { keeping, look }));
+        // A block device is not kept: while it is open, its host could not release it.
+        (kind(found) == SFlag::S_IFREG).then_some(KeptLook { image: self, keeping, look: None })
+    }
+
+    /// The guest writes through the hypervisor, which writes to the image file, whose time of change
+    /// tells of that. A block device has none.
+    fn version_of(&self, found: &FileStat) -> Option<Version> {
+        if kind(found) != SFlag::S_IFREG {
+            return None;
         }
-        *keeping = Keeping::Nothing;
-        let Some(disk) = KeptDisk::open(&self.path).map_err(|error| error.with_path(&self.path))? else {
-            return Ok(None);
-        };
-        let look = look(&disk);
-        *keeping = Keeping::Disk(disk);
-        Ok(look.map(|look| KeptLook { keeping, look }))
+        let (device, keeper) = self
+            .keeper
+            .get_or_init(|| (found.st_dev, open_disk(&self.path, Access::Read).map_or(Keeper::Unknown, Keeper::of)));
+        let stamp = Stamp::from(found);
+        let tells = *device == found.st_dev && *keeper == Keeper::Kernel && stamp.is_settled(Keeper::Kernel);
+        let (seconds, nanoseconds) = stamp.changed;
+        let place = [found.st_dev.cast_signed(), found.st_ino.cast_signed()];
+        tells.then(|| Version::new([place[0], place[1], found.st_size, seconds, nanoseconds]))
     }
 
     fn read_limits(&self) -> ReadLimits {
@@ -201,110 +213,6 @@ impl DiskImage {
         limits.max_path_len = self.limits.path_bytes.min(limits.max_path_len);
         limits.max_entries = usize::try_from(self.limits.entries).unwrap_or(usize::MAX);
         limits
-    }
-}
-
-/// What a disk is opened for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    Read,
-    /// Nobody else may have a block device open exclusively: mounted, or part of another device.
-    Write,
-}
-
-/// Opens a disk, and nothing but a regular file or a block device.
-pub(super) fn open_disk(path: &Path, access: Access) -> Result<File> {
-    let found = std::fs::metadata(path).map_err(|error| Error::io("open the disk", error))?;
-    let is_device = found.file_type().is_block_device();
-    if !found.is_file() && !is_device {
-        return Err(Error::new(ErrorKind::NotATarget, "it is neither a regular file nor a block device"));
-    }
-    // Non-blocking, should it have become a FIFO meanwhile.
-    let exclusive = if is_device && access == Access::Write { libc::O_EXCL } else { 0 };
-    let mut options = File::options();
-    options.read(true).write(access == Access::Write).custom_flags(libc::O_NONBLOCK | exclusive);
-    options.open(path).map_err(|error| match error.raw_os_error() {
-        Some(libc::EBUSY) => Error::new(ErrorKind::InUse, "the block device is mounted, or part of another device")
-            .with_hint("unmount it first"),
-        _ => Error::io("open the disk", error),
-    })
-}
-
-/// Opens the FAT file system of a disk.
-pub(super) fn open_volume<S: ReadAt>(disk: S, limits: ReadLimits) -> Result<FatVolume<S>> {
-    let extent = locate(&disk)?;
-    Ok(FatVolume::open(disk, extent, limits)?)
-}
-
-/// Finds the FAT file system, and says what else it may be where there is none.
-pub(super) fn locate(file: &(impl ReadAt + ?Sized)) -> Result<Extent> {
-    fat::locate(file).or_else(|error| {
-        let len = file.len().map_err(|error| Error::io("look at the disk", error))?;
-        let whole = Extent { offset: 0, len };
-        if is_unfinished(file, whole) {
-            return Ok(whole);
-        }
-        let mut start = [0; 8];
-        let known = file.read_exact_at(&mut start, 0).ok().and_then(|()| other_format(&start));
-        Err(match known {
-            Some(name) if matches!(error, FatError::NotFat { .. }) => {
-                let message = format!("it is a {name} image; only raw images can be used");
-                Error::new(ErrorKind::NotATarget, message).with_hint("convert it: qemu-img convert -O raw OLD NEW")
-            }
-            _ => Error::from(error),
-        })
-    })
-}
-
-/// Whether an upload in place was cut off there.
-pub(super) fn is_unfinished(file: &(impl ReadAt + ?Sized), extent: Extent) -> bool {
-    let mut start = [0; fat::UNFINISHED.len()];
-    file.read_exact_at(&mut start, extent.offset).is_ok_and(|()| start == *fat::UNFINISHED)
-}
-
-fn other_format(start: &[u8; 8]) -> Option<&'static str> {
-    match start {
-        [b'Q', b'F', b'I', 0xfb, ..] => Some("qcow2"),
-        [b'K', b'D', b'M', b'V', ..] => Some("VMDK"),
-        b"vhdxfile" => Some("VHDX"),
-        b"conectix" => Some("VHD"),
-        [b'<', b'<', b'<', b' ', ..] => Some("VDI"),
-        _ => None,
-    }
-}
-
-impl From<FatError> for Error {
-    fn from(error: FatError) -> Self {
-        let may_retry = error.may_retry();
-        match error {
-            FatError::Io(error) => Self::io("read or write the disk", error),
-            FatError::Unfinished => {
-                Self::new(ErrorKind::Unfinished, "an upload to this disk was cut off, or is under way")
-                    .with_hint("upload again")
-            }
-            FatError::TooSmall { needed, available } => Self::new(
-                ErrorKind::TooSmall,
-                format!("the content needs {needed} bytes on the disk, and it has {available}"),
-            )
-            .with_remedy(Remedy::CreateLargerDisk),
-            FatError::NotFat { .. } => Self::new(ErrorKind::NotATarget, "no FAT file system is found")
-                .with_source(error)
-                .with_remedy(Remedy::CreateDisk),
-            FatError::NotFound { .. } | FatError::NotADirectory { .. } | FatError::NotAFile { .. } => {
-                Self::new(ErrorKind::NotFound, error.to_string())
-            }
-            FatError::Limit { .. } => Self::new(ErrorKind::Refused, error.to_string())
-                .with_hint("spread the files over more directories, or leave some out"),
-            FatError::BadName { .. }
-            | FatError::BadGeometry { .. }
-            | FatError::Exists { .. }
-            | FatError::WrongLength { .. }
-            | FatError::WrongOrder { .. } => Self::new(ErrorKind::InvalidInput, error.to_string()),
-            _ if may_retry => Self::new(ErrorKind::Changing, "the file system was changing or is damaged")
-                .with_source(error)
-                .with_hint("try again while the guest is not writing; fsck.vfat -n tells whether it is damaged"),
-            _ => Self::new(ErrorKind::Damaged, "the file system is damaged").with_source(error),
-        }
     }
 }
 
@@ -320,9 +228,10 @@ impl SharedDirectory for DiskImage {
     }
 
     fn view(&self) -> Result<Box<dyn View<Error = Error> + '_>> {
-        let kept = self.kept()?;
-        let volume = if kept.is_none() { Some(self.volume()?) } else { None };
-        Ok(Box::new(DiskView { image: self, volume, kept }))
+        let found = self.look()?;
+        let kept = self.kept(&found);
+        let volume = if kept.is_none() { Some(self.volume(&found)?) } else { None };
+        Ok(Box::new(DiskView { image: self, found, volume, kept }))
     }
 
     fn keep_open(&self, keep: bool) -> usize {
@@ -335,18 +244,8 @@ impl SharedDirectory for DiskImage {
         1
     }
 
-    /// The guest writes through the hypervisor, which writes to the image file, whose time of change
-    /// tells of that. A block device has none.
     fn version(&self) -> Option<Version> {
-        let status = stat(&self.path).ok().filter(|status| kind(status) == SFlag::S_IFREG)?;
-        let (device, keeper) = self
-            .keeper
-            .get_or_init(|| (status.st_dev, open_disk(&self.path, Access::Read).map_or(Keeper::Unknown, Keeper::of)));
-        let stamp = Stamp::from(&status);
-        let tells = *device == status.st_dev && *keeper == Keeper::Kernel && stamp.is_settled(Keeper::Kernel);
-        let (seconds, nanoseconds) = stamp.changed;
-        let place = [status.st_dev.cast_signed(), status.st_ino.cast_signed()];
-        tells.then(|| Version::new([place[0], place[1], status.st_size, seconds, nanoseconds]))
+        self.version_of(&look_at_disk(&self.path).ok()?)
     }
 
     fn begin(&self, watch: Watch<'_, Error>) -> Result<Option<BegunReplacement<'_, Error>>> {
@@ -365,23 +264,48 @@ impl SharedDirectory for DiskImage {
 
 struct DiskView<'a> {
     image: &'a DiskImage,
+    /// What its path led to when the view began.
+    found: FileStat,
     /// Opened when it is needed.
     volume: Option<FatVolume<File>>,
     kept: Option<KeptLook<'a>>,
 }
 
 struct KeptLook<'a> {
+    image: &'a DiskImage,
     keeping: MutexGuard<'a, Keeping>,
-    look: Look,
+    /// Begun when something is read.
+    look: Option<Look>,
 }
 
 impl KeptLook<'_> {
     /// The disk, if what is kept of it answers reads of this file.
     fn covering(&mut self, path: &EntryPath, offset: u64, len: usize) -> Option<(&mut KeptDisk, &mut Look)> {
-        match &mut *self.keeping {
-            Keeping::Disk(disk) if KeptDisk::covers(path, offset, len) => Some((disk, &mut self.look)),
-            _ => None,
+        if !KeptDisk::covers(path, offset, len) {
+            return None;
         }
+        if self.look.is_none() {
+            self.look = Some(self.begin()?);
+        }
+        match &mut *self.keeping {
+            Keeping::Disk(disk) => Some((disk, self.look.as_mut()?)),
+            Keeping::Off | Keeping::Nothing => None,
+        }
+    }
+
+    /// Begins a look: at what is kept if that still holds, and else anew.
+    fn begin(&mut self) -> Option<Look> {
+        let limits = self.image.read_limits();
+        if let Keeping::Disk(disk) = &*self.keeping
+            && let Some(look) = disk.look(limits)
+        {
+            return Some(look);
+        }
+        *self.keeping = Keeping::Nothing;
+        let disk = KeptDisk::open(&self.image.path)?;
+        let look = disk.look(limits);
+        *self.keeping = Keeping::Disk(disk);
+        look
     }
 }
 
@@ -451,7 +375,7 @@ impl DiskView<'_> {
     fn volume(&mut self) -> Result<&FatVolume<File>> {
         let volume = match self.volume.take() {
             Some(volume) => volume,
-            None => self.image.volume()?,
+            None => self.image.look().and_then(|found| self.image.volume(&found))?,
         };
         Ok(self.volume.insert(volume))
     }
@@ -459,6 +383,10 @@ impl DiskView<'_> {
 
 impl View for DiskView<'_> {
     type Error = Error;
+
+    fn version(&self) -> Option<Version> {
+        self.image.version_of(&self.found)
+    }
 
     fn entry(&mut self, path: &EntryPath) -> Result<Option<Entry>> {
         if path.is_root() {

@@ -27,7 +27,8 @@ use rextfv_core::ids::RunId;
 use rextfv_core::layout;
 use rextfv_core::shared_directory::{Attributes, Content, Replacement, Watch};
 
-use super::disk_image::{Access, DiskOptions, is_unfinished, locate, open_disk};
+use super::disk_image::DiskOptions;
+use super::disk_opening::{Access, is_unfinished, locate, open_disk};
 use super::image_lock::LockedImage;
 use super::room::{self, Room};
 use crate::early_flush::EarlyFlush;

@@ -81,8 +81,13 @@ impl HostDirectory {
         &self.path
     }
 
+    /// To write to.
     fn handle(&self) -> Result<Directory> {
-        Directory::open(&self.path).map_err(|error| match error.raw_os_error() {
+        self.opened(Directory::open(&self.path))
+    }
+
+    fn opened(&self, opened: io::Result<Directory>) -> Result<Directory> {
+        opened.map_err(|error| match error.raw_os_error() {
             Some(libc::ENOTDIR) => Error::new(ErrorKind::NotATarget, "it is not a directory").with_path(&self.path),
             _ => Error::io("open the shared directory", error).with_path(&self.path),
         })
@@ -229,7 +234,7 @@ impl HostView<'_> {
     fn root(&mut self) -> Result<&Directory> {
         let root = match self.root.take() {
             Some(root) => root,
-            None => self.directory.handle()?,
+            None => self.directory.opened(Directory::open_pinned(&self.directory.path))?,
         };
         Ok(self.root.insert(root))
     }

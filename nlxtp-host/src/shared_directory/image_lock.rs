@@ -57,7 +57,8 @@ impl LockedImage {
                 .with_path(path));
         }
         check_unused(&lock, path)?;
-        hold(&lock).map_err(|error| Error::io("lock the disk against QEMU", error).with_path(path))?;
+        set_locks(&lock, libc::F_RDLCK)
+            .map_err(|error| Error::io("lock the disk against QEMU", error).with_path(path))?;
         // QEMU may have come between the question and the lock; now it cannot any more.
         check_unused(&lock, path)?;
         Ok(Self { lock })
@@ -66,6 +67,13 @@ impl LockedImage {
     /// The image.
     pub fn file(&self) -> &File {
         &self.lock
+    }
+}
+
+impl Drop for LockedImage {
+    fn drop(&mut self) {
+        // A child that was forked meanwhile has the same open file, and would go on holding them.
+        let _ = set_locks(&self.lock, libc::F_UNLCK);
     }
 }
 
@@ -91,9 +99,10 @@ fn check_unused(file: &File, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn hold(file: &File) -> io::Result<()> {
+/// Takes or gives up what keeps QEMU away.
+fn set_locks(file: &File, kind: i32) -> io::Result<()> {
     for byte in ANY.map(|n| USED + n).chain(ANY.map(|n| NOT_SHARED + n)) {
-        fcntl(file, FcntlArg::F_OFD_SETLK(&byte_lock(libc::F_RDLCK, byte)))?;
+        fcntl(file, FcntlArg::F_OFD_SETLK(&byte_lock(kind, byte)))?;
     }
     Ok(())
 }
@@ -124,6 +133,16 @@ mod tests {
         let error = LockedImage::lock(open(image.path()), image.path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InUse);
         drop(first);
+        LockedImage::lock(open(image.path()), image.path()).unwrap();
+    }
+
+    #[test]
+    fn the_locks_go_with_their_holder_whoever_else_has_the_open_file() {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        let locked = LockedImage::lock(open(image.path()), image.path()).unwrap();
+        // As a child that is forked just now has it.
+        let _inherited = locked.file().try_clone().unwrap();
+        drop(locked);
         LockedImage::lock(open(image.path()), image.path()).unwrap();
     }
 

@@ -260,18 +260,24 @@ const VIEW_TIME: Duration = Duration::from_secs(1);
 ///
 /// A view goes on if this fails: there is then no start script, and the status tells what there is.
 pub(super) fn recover_if_idle(root: &Directory) {
+    // Nearly always.
+    if root.lacks(STAGING) {
+        return;
+    }
     let counts = |staging: &Directory| [COMMIT, READY].iter().any(|name| staging.has(name).unwrap_or(false));
     if !root.directory(STAGING).is_ok_and(|staging| counts(&staging)) {
         return;
     }
-    let Ok(Some(_lock)) = lock(root) else { return };
+    // Not by a handle that only names it: it is written to.
+    let Ok(root) = root.directory(b".") else { return };
+    let Ok(Some(_lock)) = lock(&root) else { return };
     // Looked for once more: before there was the lock, it may have been another upload's.
     let Ok(staging) = root.directory(STAGING) else { return };
     if counts(&staging) {
         let end = Instant::now() + VIEW_TIME;
         let may_go_on = || if Instant::now() < end { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) };
         let mut patience = Patience::of_a_view().while_allowed(&may_go_on);
-        if roll_forward(root, &staging, &mut patience).is_ok() {
+        if roll_forward(&root, &staging, &mut patience).is_ok() {
             let _ = root.remove_tree(STAGING, &mut patience);
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod forge;
 pub mod judges;
+pub mod mutated_disk;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
