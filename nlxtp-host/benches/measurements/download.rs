@@ -21,9 +21,13 @@ pub fn measure(fresh: &Fresh<'_>, input: &Input, rounds: usize, report: &mut Rep
         download(target, &ours, default_threads())?;
         input.check(&content_of_archive(&ours)?, operation)?;
         let run = || download(target, &ours, 1);
-        Comparison::new(&format!("{operation}, one thread"), &input.name, Contender::new("nlXTP", run))
-            .against(floor::of_download(fresh, input)?)
-            .measure(fresh, rounds, report)?;
+        let operation = format!("{operation}, one thread");
+        let mut comparison = Comparison::new(&operation, &input.name, Contender::new("nlXTP", run))
+            .against(floor::of_download(fresh, input)?);
+        if target.is_dir() {
+            comparison = comparison.against(floor::of_download_of_files(target, input)?);
+        }
+        comparison.measure(fresh, rounds, report)?;
     }
 
     let prepare = || flush(fresh.work());

@@ -17,30 +17,41 @@ pub(super) struct LastBlock {
     pub(super) end: usize,
 }
 
-/// Looks through one whole stream. `None` where it is none. What it unpacks to is only believed where the
-/// stream says the same: another content makes this slower, and nothing else.
-pub(super) fn find_last(stream: &[u8], content: &[u8]) -> Option<LastBlock> {
-    let mut content = Content(content);
-    let mut bits = Bits { stream, next: 0, held: 0, count: 0 };
-    let mut codes = Codes::new();
-    loop {
-        let begin = bits.position();
-        bits.refill();
-        let last = bits.take(1)? == 1;
-        match bits.take(2)? {
-            0 => content.pass(bits.pass_stored()?),
-            1 => {
-                codes.set_fixed()?;
-                bits = codes.pass(bits, &mut content)?;
+/// Looks through streams, one after the other.
+pub(super) struct Finder {
+    /// Of the block that is looked at. They are large, and need not be made anew for each stream.
+    codes: Codes,
+}
+
+impl Finder {
+    pub(super) fn new() -> Self {
+        Self { codes: Codes::new() }
+    }
+
+    /// Looks through one whole stream. `None` where it is none. What it unpacks to is only believed where the
+    /// stream says the same: another content makes this slower, and nothing else.
+    pub(super) fn find_last(&mut self, stream: &[u8], content: &[u8]) -> Option<LastBlock> {
+        let mut content = Content(content);
+        let mut bits = Bits { stream, next: 0, held: 0, count: 0 };
+        loop {
+            let begin = bits.position();
+            bits.refill();
+            let last = bits.take(1)? == 1;
+            match bits.take(2)? {
+                0 => content.pass(bits.pass_stored()?),
+                1 => {
+                    self.codes.set_fixed()?;
+                    bits = self.codes.pass(bits, &mut content)?;
+                }
+                2 => {
+                    self.codes.read(&mut bits)?;
+                    bits = self.codes.pass(bits, &mut content)?;
+                }
+                _ => return None,
             }
-            2 => {
-                codes.read(&mut bits)?;
-                bits = codes.pass(bits, &mut content)?;
+            if last {
+                return Some(LastBlock { begin, end: bits.position() });
             }
-            _ => return None,
-        }
-        if last {
-            return Some(LastBlock { begin, end: bits.position() });
         }
     }
 }
@@ -193,6 +204,10 @@ const CODE_SHIFT: u32 = 8;
 const LENGTH_OF_CODE: u32 = 0xff;
 const NO_LITERAL: u32 = LENGTH_OF_CODE;
 
+/// Times that three literals must have come in a row before more of them are expected. Numbers in a log have
+/// fewer, noise has more.
+const FEW: u32 = 4;
+
 /// The codes of a block.
 struct Codes {
     symbols: Table,
@@ -271,7 +286,7 @@ impl Codes {
 
     /// Passes over all symbols of a block, and in the content over what they stand for.
     fn pass<'a>(&self, mut bits: Bits<'a>, content: &mut Content<'_>) -> Option<Bits<'a>> {
-        let mut many = false;
+        let mut threes = 0;
         loop {
             bits.refill();
             let mut entry = self.symbols.look(&bits);
@@ -284,13 +299,13 @@ impl Codes {
             }
             content.pass(literals);
             if entry < LENGTH {
-                // Where there are six, there may be many.
-                if std::mem::replace(&mut many, true) {
+                threes += 1;
+                if threes > FEW {
                     bits = self.pass_literals(bits, content)?;
                 }
                 continue;
             }
-            many = false;
+            threes = 0;
             if entry == NO_CODE {
                 return None;
             }
@@ -344,6 +359,10 @@ mod tests {
 
     use super::*;
 
+    fn find_last(stream: &[u8], content: &[u8]) -> Option<LastBlock> {
+        Finder::new().find_last(stream, content)
+    }
+
     /// Bytes of which some repeat and some do not, for every kind of block.
     fn contents() -> impl Strategy<Value = Vec<u8>> {
         let noise = prop::collection::vec(any::<u8>(), 0..3000);
@@ -367,8 +386,9 @@ mod tests {
     /// A stream is found to end where another implementation finds it, and its last block is the
     /// one without which it goes on.
     fn check(content: &[u8], mut stream: Vec<u8>) {
-        let last = find_last(&stream, content).unwrap();
-        assert_eq!(find_last(&stream, &content[content.len() / 2..]), Some(last));
+        let mut finder = Finder::new();
+        let last = finder.find_last(&stream, content).unwrap();
+        assert_eq!(finder.find_last(&stream, &content[content.len() / 2..]), Some(last));
         assert_eq!(last.end.div_ceil(8), unpack(&stream).1);
         stream[last.begin / 8] ^= 1 << (last.begin % 8);
         stream.truncate(last.end.div_ceil(8));

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 
 use libdeflater::{CompressionLvl, Compressor, Crc};
 
-use super::deflate_blocks;
+use super::deflate_blocks::Finder;
 
 /// Bytes that are compressed at once. A larger block loses less where it begins, and takes more
 /// memory: each thread has one, and a third of it for the encoder.
@@ -215,6 +215,7 @@ fn ended() -> io::Error {
 /// Compresses one block after the other.
 struct Worker {
     encoder: Compressor,
+    finder: Finder,
     output: Vec<u8>,
 }
 
@@ -225,7 +226,7 @@ impl Worker {
     fn new(level: CompressionLvl) -> Self {
         let mut encoder = Compressor::new(level);
         let output = vec![0; encoder.deflate_compress_bound(BLOCK)];
-        Self { encoder, output }
+        Self { encoder, finder: Finder::new(), output }
     }
 
     fn work(&mut self, job: Job) {
@@ -238,7 +239,7 @@ impl Worker {
         let length = self.encoder.deflate_compress(&block, &mut self.output).map_err(io::Error::other)?;
         let stream = &mut self.output[..length];
         let last =
-            deflate_blocks::find_last(stream, &block).ok_or_else(|| io::Error::other("the encoder made no stream"))?;
+            self.finder.find_last(stream, &block).ok_or_else(|| io::Error::other("the encoder made no stream"))?;
         stream[last.begin / 8] &= !(1 << (last.begin % 8));
         block.clear();
         block.extend_from_slice(stream);
