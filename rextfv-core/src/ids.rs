@@ -80,12 +80,13 @@ identifier! {
 
 /// The bytes that pairs of lower-case hexadecimal digits stand for.
 pub(crate) fn parse_hex<const BYTES: usize>(digits: &[u8]) -> Option<[u8; BYTES]> {
-    if digits.len() != 2 * BYTES {
+    let (pairs, []) = digits.as_chunks() else { return None };
+    if pairs.len() != BYTES {
         return None;
     }
     let (mut bytes, mut all) = ([0; BYTES], 0);
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let (high, low) = (HEX_VALUES[usize::from(pair[0])], HEX_VALUES[usize::from(pair[1])]);
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let (high, low) = (HEX_VALUES[usize::from(*high)], HEX_VALUES[usize::from(*low)]);
         *byte = high << 4 | low;
         all |= high | low;
     }

@@ -4,6 +4,7 @@
 //! order, an empty line, the Custom Status, and a last line with the SHA-256 of every byte before
 //! it. What follows the record in its slot is ignored.
 
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -133,7 +134,7 @@ pub fn encode(status: &Status) -> Result<Vec<u8>, StatusRule> {
 /// # Errors
 /// What is wrong with the bytes, by name.
 pub fn decode(slot: &[u8]) -> Result<Status, StatusDamage> {
-    Header::decode(slot)?.verify(slot)
+    Header::decode(slot)?.verify(slot.into())
 }
 
 /// A record's header. Nothing in it counts before [`verify`](Self::verify) has seen the checksum.
@@ -205,15 +206,26 @@ impl Header {
         self.bytes + self.custom_bytes.unwrap_or(0)
     }
 
-    /// Checks the rest of the record. `slot` begins with the bytes that the header was decoded from.
+    /// Checks the rest of the record. `slot` begins with the bytes that the header was decoded from; of one
+    /// that is owned, the memory becomes the Custom Status's.
     ///
     /// # Errors
     /// What is wrong with the bytes, by name.
-    pub fn verify(self, slot: &[u8]) -> Result<Status, StatusDamage> {
+    pub fn verify(self, slot: Cow<'_, [u8]>) -> Result<Status, StatusDamage> {
         let custom_end = self.custom_end();
-        let custom = slot.get(self.bytes..custom_end).ok_or(StatusDamage::CustomCut)?;
-        verify_checksum(slot, custom_end)?;
-        let status = Status { custom: self.custom_bytes.map(|_| custom.to_vec()), ..self.status };
+        if slot.len() < custom_end {
+            return Err(StatusDamage::CustomCut);
+        }
+        verify_checksum(&slot, custom_end)?;
+        let custom = self.custom_bytes.map(|_| match slot {
+            Cow::Borrowed(slot) => slot[self.bytes..custom_end].to_vec(),
+            Cow::Owned(mut slot) => {
+                slot.truncate(custom_end);
+                slot.drain(..self.bytes);
+                slot
+            }
+        });
+        let status = Status { custom, ..self.status };
         status.check().map_err(StatusDamage::Rule)?;
         Ok(status)
     }

@@ -67,6 +67,9 @@ impl fmt::Display for SlotProblem {
 /// Bytes of a slot that are read at first: all of most records.
 const FIRST_READ_BYTES: usize = 2048;
 
+/// Bytes of a record that is known that are compared at once.
+const PIECE_BYTES: usize = 32 << 10;
+
 /// Room for the beginning of a slot: any header, and all of most records.
 type Beginning = [u8; MAX_HEADER_BYTES];
 
@@ -230,6 +233,9 @@ impl StatusReader {
         if let Some(whole) = beginning.get(..wanted) {
             return Ok(self.verify_whole(header, whole.into()));
         }
+        if let Some(status) = self.known_behind(view, slot, wanted, beginning)? {
+            return Ok(Ok(status));
+        }
         let mut bytes = Vec::with_capacity(wanted);
         bytes.extend_from_slice(beginning);
         bytes.resize(wanted, 0);
@@ -243,14 +249,39 @@ impl StatusReader {
         })
     }
 
+    /// The record that is known, if it begins so, is as long, and the rest of it is in the slot. That is
+    /// compared piece by piece: memory for all of it would be as much again, got and given back each time.
+    fn known_behind<E: MayRetry>(
+        &self,
+        view: &mut dyn View<Error = E>,
+        slot: usize,
+        len: usize,
+        beginning: &[u8],
+    ) -> Result<Option<Status>, E> {
+        let Some(known) = self.known.as_ref().filter(|known| known.bytes.len() == len) else { return Ok(None) };
+        let Some(mut rest) = known.bytes.strip_prefix(beginning) else { return Ok(None) };
+        let mut buffer = [0; PIECE_BYTES];
+        while !rest.is_empty() {
+            let (piece, later) = rest.split_at(rest.len().min(PIECE_BYTES));
+            let read = &mut buffer[..piece.len()];
+            let offset = (len - rest.len()) as u64;
+            if or_unreadable(view.read_at(&self.slots[slot], offset, read))? != Ok(Some(piece.len())) || read != piece {
+                return Ok(None);
+            }
+            rest = later;
+        }
+        Ok(Some(known.status.clone()))
+    }
+
     fn verify_whole(&mut self, header: Header, bytes: Cow<'_, [u8]>) -> Result<Status, SlotProblem> {
         if let Some(known) = self.known.as_ref().filter(|known| known.bytes[..] == bytes[..]) {
             return Ok(known.status.clone());
         }
-        let status = header.verify(&bytes).map_err(SlotProblem::Damaged)?;
-        if self.remembers {
-            self.known = Some(Known { bytes: bytes.into_owned(), status: status.clone() });
+        if !self.remembers {
+            return header.verify(bytes).map_err(SlotProblem::Damaged);
         }
+        let status = header.verify(Cow::Borrowed(&bytes)).map_err(SlotProblem::Damaged)?;
+        self.known = Some(Known { bytes: bytes.into_owned(), status: status.clone() });
         Ok(status)
     }
 }

@@ -170,8 +170,7 @@ fn decode_part(part: &[u8], lower: bool, base: bool, out: &mut String) {
     for (index, byte) in part.iter().copied().take(used).enumerate() {
         // 0xE5 marks a deleted entry, so it is stored as 5 at the beginning.
         let byte = if base && index == 0 && byte == 5 { 0xE5 } else { byte };
-        let c = code_page_437(byte);
-        out.push(if lower { c.to_ascii_lowercase() } else { c });
+        out.push(code_page_437(if lower { byte.to_ascii_lowercase() } else { byte }));
     }
 }
 
