@@ -95,7 +95,7 @@ pub(super) struct Unpacked<'a, R> {
     budget: Budget,
     bytes: u64,
     /// Where two passes are to be compared.
-    checksum: Option<flate2::Crc>,
+    checksum: Option<libdeflater::Crc>,
 }
 
 enum Layer<B> {
@@ -116,7 +116,7 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
             ),
             Format::Tar | Format::Zip => Layer::Plain(buffered),
         };
-        Ok(Self { layer, format, budget, bytes: 0, checksum: (passes == Passes::Two).then(flate2::Crc::new) })
+        Ok(Self { layer, format, budget, bytes: 0, checksum: (passes == Passes::Two).then(libdeflater::Crc::new) })
     }
 
     /// What the tar is packed in.
@@ -136,7 +136,7 @@ impl<'a, R: Read + Seek> Unpacked<'a, R> {
 
     /// What was unpacked so far.
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint { bytes: self.bytes, checksum: self.checksum.as_ref().map_or(0, flate2::Crc::sum) }
+        Fingerprint { bytes: self.bytes, checksum: self.checksum.as_ref().map_or(0, libdeflater::Crc::sum) }
     }
 
     /// Reads on; 0 only at the verified end, or for an empty buffer.

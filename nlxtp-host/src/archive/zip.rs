@@ -43,7 +43,7 @@ pub(super) struct ZipMembers<'a, R> {
     packed: u64,
     /// Bytes of the directory and of content, and the directory's checksum.
     bytes: u64,
-    checksum: flate2::Crc,
+    checksum: libdeflater::Crc,
 }
 
 /// The content of the current member.
@@ -58,7 +58,7 @@ struct Body {
     left: u64,
     stream_ended: bool,
     expected: u32,
-    checksum: flate2::Crc,
+    checksum: libdeflater::Crc,
     /// Nothing to read or to verify (any more).
     done: bool,
 }
@@ -112,7 +112,7 @@ impl<'a, R: Read + Seek> ZipMembers<'a, R> {
             body: Body::none(),
             packed: 0,
             bytes: 0,
-            checksum: flate2::Crc::new(),
+            checksum: libdeflater::Crc::new(),
         })
     }
 
@@ -198,7 +198,7 @@ impl<'a, R: Read + Seek> ZipMembers<'a, R> {
             left: entry.size,
             stream_ended: false,
             expected: entry.checksum,
-            checksum: flate2::Crc::new(),
+            checksum: libdeflater::Crc::new(),
             done: false,
         };
         self.body.input.clear();
@@ -297,7 +297,7 @@ impl Body {
             left: 0,
             stream_ended: false,
             expected: 0,
-            checksum: flate2::Crc::new(),
+            checksum: libdeflater::Crc::new(),
             done: true,
         }
     }
