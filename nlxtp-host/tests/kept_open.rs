@@ -338,8 +338,9 @@ struct Machine {
     sequence: u64,
 }
 
-const DISK_CHANGES: [&str; 12] = [
+const DISK_CHANGES: [&str; 13] = [
     "a heartbeat",
+    "a heartbeat that goes on in other clusters",
     "a long record",
     "a slot removed",
     "a slot written anew",
@@ -399,6 +400,7 @@ impl Machine {
                 let volume = mounted(&self.path());
                 match change {
                     "a heartbeat" => overwrite(&volume, name, &record(sequence, 100)),
+                    "a heartbeat that goes on in other clusters" => overwrite(&volume, name, &record(sequence, 6000)),
                     "a long record" => write(&volume, name, &slot(sequence, 100_000)),
                     "a slot removed" => drop(volume.root_dir().remove(name)),
                     "a slot written anew" => {
