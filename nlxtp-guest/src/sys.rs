@@ -5,6 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use nix::NixPath;
@@ -70,6 +71,21 @@ pub fn stat_at(directory: impl AsFd, name: &OsStr, flags: AtFlags) -> nix::Resul
 /// The system's.
 pub fn stat(file: impl AsFd) -> nix::Result<FileStat> {
     stat_at(file, OsStr::new(""), AtFlags::AT_EMPTY_PATH)
+}
+
+/// The type of the file system that a path leads to, a number that the kernel's `magic.h` lists. The plain
+/// `statfs` fails on some machines where the file system is large.
+///
+/// # Errors
+/// The system's.
+pub fn file_system_type(path: &Path) -> nix::Result<u32> {
+    let mut found = MaybeUninit::<libc::statfs64>::uninit();
+    // SAFETY: the path ends with NUL for as long as the call lasts, and `found` has room for what it writes.
+    let done = path.with_nix_path(|path| unsafe { libc::statfs64(path.as_ptr(), found.as_mut_ptr()) })?;
+    Errno::result(done)?;
+    // SAFETY: the call has succeeded, so it has written all of it. The numbers have 32 bits; the type that holds
+    // them differs from machine to machine.
+    Ok(unsafe { found.assume_init() }.f_type as u32)
 }
 
 /// Splits this process: the child goes on in a session of its own, the parent ends with exit

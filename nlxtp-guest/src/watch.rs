@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
-use nix::sys::statfs::statfs;
 
 use crate::config::{Config, Noticing};
 use crate::error::note;
+use crate::sys;
 
 /// What the daemon waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,8 +137,7 @@ impl Watch {
 }
 
 fn has_events(path: &Path) -> bool {
-    // The numbers have 32 bits; the type that holds them differs from machine to machine.
-    statfs(path).is_ok_and(|stat| !WITHOUT_EVENTS.contains(&(stat.filesystem_type().0 as u32)))
+    sys::file_system_type(path).is_ok_and(|found| !WITHOUT_EVENTS.contains(&found))
 }
 
 #[cfg(test)]
@@ -148,6 +147,12 @@ mod tests {
 
     fn watch(path: &Path) -> Watch {
         Watch::new(&Config { dir: path.to_owned(), ..Config::default() })
+    }
+
+    #[test]
+    fn a_file_system_is_known_by_its_type() {
+        assert_eq!(sys::file_system_type(Path::new("/proc")), Ok(0x9fa0));
+        assert!(has_events(Path::new("/proc")) && !has_events(Path::new("/nowhere/at/all")));
     }
 
     #[test]

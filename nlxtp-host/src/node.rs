@@ -78,7 +78,7 @@ pub struct Node {
     /// Whether looks are noted: they are compared with later ones.
     notes_looks: bool,
     look: Option<Look>,
-    /// By the clock, when silence alone would be told; see [`liveness::patience_left`].
+    /// By the clock, when silence alone would be told; see [`patience_left`](rextfv_core::liveness::patience_left).
     silence_at: Option<Duration>,
     journal: Option<Box<NodeJournal>>,
 }
