@@ -178,7 +178,7 @@ impl Node {
     /// at most.
     pub fn keep_open(&mut self, keep: bool) -> usize {
         self.note_looks(keep);
-        self.reader = if keep { std::mem::take(&mut self.reader).remembering() } else { StatusReader::default() };
+        self.reader = if keep { std::mem::take(&mut self.reader).remembering_all() } else { StatusReader::default() };
         self.directory.keep_open(keep)
     }
 

@@ -80,7 +80,7 @@ impl<D: SharedDirectory<Error = Error>> Pair<D> {
     fn new(open: impl Fn() -> Result<D, Error> + 'static) -> Self {
         let kept = open().unwrap();
         assert!(kept.keep_open(true) > 0);
-        Self { kept, reader: StatusReader::default().remembering(), open: Box::new(open) }
+        Self { kept, reader: StatusReader::default().remembering_all(), open: Box::new(open) }
     }
 
     /// Looks both ways, twice, and returns what was seen.

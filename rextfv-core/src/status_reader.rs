@@ -84,12 +84,19 @@ pub fn read_status<E: MayRetry>(view: &mut dyn View<Error = E>) -> Result<Found,
     StatusReader::default().read(view)
 }
 
+/// A record that is longer is not remembered by every reader: a guest chooses how long.
+const FEW_BYTES: usize = 128 << 10;
+
 /// Reads the status of one shared directory again and again.
+///
+/// It remembers the newest record, of at most 128 KiB unless it [remembers all](Self::remembering_all), its Custom
+/// Status once more, and both headers: bytes that were verified are compared and not verified again.
 #[derive(Debug, Clone)]
 pub struct StatusReader {
     run_id: EntryPath,
     slots: [EntryPath; 2],
-    remembers: bool,
+    /// Bytes of a record that is remembered, at most.
+    most: usize,
     /// The header last seen in each slot.
     headers: [Option<(Vec<u8>, Header)>; 2],
     known: Option<Known>,
@@ -98,7 +105,7 @@ pub struct StatusReader {
 impl Default for StatusReader {
     fn default() -> Self {
         let (run_id, slots) = (path(layout::RUN_ID), layout::STATUS_SLOTS.map(path));
-        Self { run_id, slots, remembers: false, headers: [None, None], known: None }
+        Self { run_id, slots, most: FEW_BYTES, headers: [None, None], known: None }
     }
 }
 
@@ -110,12 +117,11 @@ struct Known {
 }
 
 impl StatusReader {
-    /// The same, remembering the newest record, of at most
-    /// [`MAX_RECORD_BYTES`](crate::status_codec::MAX_RECORD_BYTES), its Custom Status once more, and both
-    /// headers.
+    /// The same, remembering the newest record however long it is, up to
+    /// [`MAX_RECORD_BYTES`](crate::status_codec::MAX_RECORD_BYTES).
     #[must_use]
-    pub fn remembering(mut self) -> Self {
-        self.remembers = true;
+    pub fn remembering_all(mut self) -> Self {
+        self.most = usize::MAX;
         self
     }
 
@@ -215,9 +221,7 @@ impl StatusReader {
             return Ok(header.clone());
         }
         let header = Header::decode(bytes)?;
-        if self.remembers {
-            self.headers[slot] = Some((bytes[..header.bytes()].to_vec(), header.clone()));
-        }
+        self.headers[slot] = Some((bytes[..header.bytes()].to_vec(), header.clone()));
         Ok(header)
     }
 
@@ -277,7 +281,8 @@ impl StatusReader {
         if let Some(known) = self.known.as_ref().filter(|known| known.bytes[..] == bytes[..]) {
             return Ok(known.status.clone());
         }
-        if !self.remembers {
+        if bytes.len() > self.most {
+            self.known = None;
             return header.verify(bytes).map_err(SlotProblem::Damaged);
         }
         let status = header.verify(Cow::Borrowed(&bytes)).map_err(SlotProblem::Damaged)?;

@@ -194,7 +194,7 @@ fn our_own_slots_count_more_than_tomatos_files() {
 
 #[test]
 fn what_is_remembered_changes_no_answer() {
-    let mut reader = StatusReader::default().remembering();
+    let mut reader = StatusReader::default();
     let mut view = Files::default();
     let long = |sequence, byte| Status { custom: Some(vec![byte; 50_000]), ..status(sequence) };
     let damaged = |record: &Status, at: usize| {
@@ -231,6 +231,14 @@ fn what_is_remembered_changes_no_answer() {
     assert!(reader.remembered_bytes() > 100_000);
     reader.forget();
     assert_eq!(reader.remembered_bytes(), 0);
+    // What is longer must be asked to be remembered.
+    let longer = Status { custom: Some(vec![b'e'; FEW_BYTES]), ..status(11) };
+    view.0.insert(SLOT_1, record(&longer));
+    for (mut reader, is_remembered) in [(reader.clone(), false), (reader.clone().remembering_all(), true)] {
+        assert_eq!(reader.read(&mut view).unwrap().reading, Reading::Record(longer.clone()));
+        assert_eq!(reader.remembered() == Some(&longer), is_remembered);
+    }
+    view.0.insert(SLOT_1, b"".to_vec());
     assert_eq!(reader.read(&mut view).unwrap().reading, Reading::Record(long(10, b'd')));
 }
 
