@@ -24,7 +24,7 @@ use rextfv_core::shared_directory::{BegunReplacement, MayRetry, SharedDirectory,
 use rextfv_core::status_reader::{Reading, StatusReader};
 use rextfv_core::tomato;
 
-use crate::archive::{ArchiveReader, OutputFormat, default_threads};
+use crate::archive::{ArchiveReader, OutputFormat};
 use crate::control::{Control, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::KnownPower;
@@ -71,7 +71,8 @@ pub struct Node {
     clock: HostClock,
     limits: Limits,
     links: LinkPolicy,
-    threads: usize,
+    /// As many as usual where none were asked for, which takes a while to find out.
+    threads: Option<usize>,
     liveness: LivenessRules,
     memory: Option<Memory>,
     reader: StatusReader,
@@ -98,7 +99,7 @@ impl Node {
             clock: HostClock::new(),
             limits: Limits::DEFAULT,
             links: LinkPolicy::Refuse,
-            threads: default_threads(),
+            threads: None,
             liveness: LivenessRules::default(),
             memory: None,
             reader: StatusReader::default(),
@@ -148,7 +149,7 @@ impl Node {
     /// Has the next downloads compressed by another number of threads, see
     /// [`with_threads`](Self::with_threads).
     pub fn set_threads(&mut self, threads: usize) {
-        self.threads = threads;
+        self.threads = Some(threads);
     }
 
     /// The same with other patience for a silent monitor.

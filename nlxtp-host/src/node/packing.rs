@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Node;
 use super::verifying::Check;
-use crate::archive::{OutputFormat, Packer};
+use crate::archive::{OutputFormat, Packer, default_threads};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::journal::Tree;
@@ -27,7 +27,8 @@ impl Node {
         control: &Control<'_>,
         tree: Option<&mut Tree>,
     ) -> Result<DownloadReport> {
-        let packer = Packer::with_threads(format, archive, control, self.threads)?.with_limits(self.limits);
+        let threads = self.threads.unwrap_or_else(default_threads);
+        let packer = Packer::with_threads(format, archive, control, threads)?.with_limits(self.limits);
         let mut walk = DigestedWalk { inner: packer, tree, check: Check::begin(view)? };
         view.walk(&mut walk)?;
         let DigestedWalk { inner, check, .. } = walk;
