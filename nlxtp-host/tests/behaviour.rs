@@ -13,10 +13,10 @@ use rextfv_core::entry_path::EntryPath;
 use rextfv_core::ids::RunId;
 use rextfv_core::limits::Limits;
 use rextfv_core::shared_directory::{Content, Entry, EntryKind, LeftOut, Replacement, Representation, Visitor};
-use rextfv_core::status::{Ending, RunState, Status, Truncated};
+use rextfv_core::status::{Ending, RunState, Status};
 use rextfv_core::status_codec;
 use rextfv_core::status_reader::{Reading, SlotProblem, read_status};
-use stores::{DiskStore, HostStore, MemoryStore, Store};
+use stores::{DiskStore, HostStore, MemoryStore, Store, running};
 
 const RUN: [u8; 16] = [0xab; 16];
 
@@ -333,21 +333,8 @@ fn the_status_is_read_in_every_moment_of_a_run(store: &dyn Store) {
     assert_eq!(reading().reading, Reading::NotStarted);
     assert_eq!(reading().run, Some(RunId::from_bytes(RUN)));
 
-    let mut status = Status {
-        run: Some(RunId::from_bytes(RUN)),
-        sequence: 1,
-        state: RunState::Running,
-        done: false,
-        running_info: 5,
-        interval: std::time::Duration::from_secs(1),
-        boot: None,
-        ended: None,
-        stdout_bytes: 3,
-        stderr_bytes: 0,
-        truncated: Truncated::default(),
-        custom: Some(vec![b'c'; 200_000]),
-        progress: None,
-    };
+    let mut status =
+        Status { run: Some(RunId::from_bytes(RUN)), stdout_bytes: 3, custom: Some(vec![b'c'; 200_000]), ..running(1) };
     store.guest_writes("exec_status/stdout", b"abc");
     assert_eq!(reading().reading, Reading::Claimed);
     store.guest_writes("exec_status/status.1", &status_codec::encode(&status).unwrap());

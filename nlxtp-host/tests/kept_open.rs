@@ -22,10 +22,10 @@ use nlxtp_host::shared_directory::{DiskImage, DiskOptions, HostDirectory};
 use rextfv_core::ids::RunId;
 use rextfv_core::liveness::State;
 use rextfv_core::shared_directory::SharedDirectory;
-use rextfv_core::status::{RunState, Status, Truncated};
+use rextfv_core::status::Status;
 use rextfv_core::status_codec;
 use rextfv_core::status_reader::{Found, Reading, StatusReader, read_status};
-use stores::{Partition, mounted};
+use stores::{Partition, mounted, running};
 
 /// xorshift64.
 struct Random(u64);
@@ -42,21 +42,7 @@ impl Random {
 const RUN: RunId = RunId::from_bytes([1; 16]);
 
 fn record(sequence: u64, custom_bytes: usize) -> Vec<u8> {
-    let status = Status {
-        run: Some(RUN),
-        sequence,
-        state: RunState::Running,
-        done: false,
-        running_info: sequence,
-        interval: Duration::from_secs(60),
-        boot: None,
-        ended: None,
-        stdout_bytes: 0,
-        stderr_bytes: 0,
-        truncated: Truncated::default(),
-        custom: Some(vec![b'c'; custom_bytes]),
-        progress: None,
-    };
+    let status = Status { run: Some(RUN), custom: Some(vec![b'c'; custom_bytes]), ..running(sequence) };
     status_codec::encode(&status).unwrap()
 }
 

@@ -28,9 +28,9 @@ use rextfv_core::liveness::State;
 use rextfv_core::operations::{Dialect, Execution};
 use rextfv_core::powers::{GuestPower, PowerState};
 use rextfv_core::shared_directory::{Representation, SharedDirectory, Sharing};
-use rextfv_core::status::{Ending, RunState, Status, Truncated};
+use rextfv_core::status::{Ending, RunState, Status};
 use rextfv_core::status_codec;
-use stores::{DiskStore, HostStore, MemoryStore, Store};
+use stores::{DiskStore, HostStore, MemoryStore, Store, running};
 
 /// What is in a downloaded tar, without directories.
 fn unpacked(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
@@ -48,21 +48,7 @@ fn unpacked(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
 }
 
 fn status(sequence: u64) -> Status {
-    Status {
-        run: None,
-        sequence,
-        state: RunState::Running,
-        done: false,
-        running_info: sequence,
-        interval: Duration::from_secs(1),
-        boot: None,
-        ended: None,
-        stdout_bytes: 0,
-        stderr_bytes: 0,
-        truncated: Truncated::default(),
-        custom: None,
-        progress: None,
-    }
+    Status { interval: Duration::from_secs(1), ..running(sequence) }
 }
 
 fn record(status: &Status) -> Vec<u8> {

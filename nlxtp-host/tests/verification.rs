@@ -9,7 +9,6 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::time::Duration;
 
 use archives::{SCRIPT, archive};
 use nix::sys::stat::Mode;
@@ -26,10 +25,10 @@ use rextfv_core::ids::RunId;
 use rextfv_core::layout;
 use rextfv_core::operations::{ContentProblem, DownloadReport};
 use rextfv_core::shared_directory::Representation;
-use rextfv_core::status::{Ending, RunState, Status, Truncated};
+use rextfv_core::status::{Ending, RunState, Status};
 use rextfv_core::status_codec;
 use rextfv_core::verification::{Differences, Outcome, Verification};
-use stores::{DiskStore, HostStore, MemoryStore, Store};
+use stores::{DiskStore, HostStore, MemoryStore, Store, running};
 
 fn stores() -> Vec<Box<dyn Store>> {
     vec![
@@ -50,22 +49,7 @@ fn written_down(files: &[(&str, &[u8])]) -> Vec<u8> {
 
 fn record(run: RunId, sequence: u64, done: bool) -> Vec<u8> {
     let (state, ended) = if done { (RunState::Finished, Some(Ending::Exit(0))) } else { (RunState::Running, None) };
-    status_codec::encode(&Status {
-        run: Some(run),
-        sequence,
-        state,
-        done,
-        running_info: sequence,
-        interval: Duration::from_secs(1),
-        boot: None,
-        ended,
-        stdout_bytes: 0,
-        stderr_bytes: 0,
-        truncated: Truncated::default(),
-        custom: None,
-        progress: None,
-    })
-    .unwrap()
+    status_codec::encode(&Status { run: Some(run), state, done, ended, ..running(sequence) }).unwrap()
 }
 
 fn download(node: &mut Node) -> DownloadReport {

@@ -26,9 +26,9 @@ use rextfv_core::ids::RunId;
 use rextfv_core::liveness::{LivenessRules, State};
 use rextfv_core::operations::StatusReport;
 use rextfv_core::shared_directory::{BegunReplacement, Representation, SharedDirectory, Sharing, Version, View, Watch};
-use rextfv_core::status::{Ending, RunState, Status, Truncated};
+use rextfv_core::status::{Ending, RunState, Status};
 use rextfv_core::status_codec;
-use stores::{DiskStore, HostStore, MemoryStore, Store};
+use stores::{DiskStore, HostStore, MemoryStore, Store, running};
 
 const QUICK: Pace = Pace { shortest: Duration::from_millis(10), longest: Duration::from_millis(200) };
 
@@ -36,21 +36,7 @@ const QUICK: Pace = Pace { shortest: Duration::from_millis(10), longest: Duratio
 const SLOW: Pace = Pace { shortest: Duration::from_millis(10), longest: Duration::from_secs(3600) };
 
 fn status(run: Option<RunId>, sequence: u64) -> Status {
-    Status {
-        run,
-        sequence,
-        state: RunState::Running,
-        done: false,
-        running_info: sequence,
-        interval: Duration::from_secs(60),
-        boot: None,
-        ended: None,
-        stdout_bytes: 0,
-        stderr_bytes: 0,
-        truncated: Truncated::default(),
-        custom: None,
-        progress: None,
-    }
+    Status { run, ..running(sequence) }
 }
 
 fn report(store: &dyn Store, status: &Status) {

@@ -3,11 +3,32 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nlxtp_host::error::Error;
 use nlxtp_host::shared_directory::{DiskImage, DiskOptions, HostDirectory, MemoryDirectory};
 use rextfv_core::entry_path::EntryPath;
 use rextfv_core::shared_directory::{Representation, SharedDirectory};
+use rextfv_core::status::{RunState, Status, Truncated};
+
+/// What a guest says of a run that is under way, in its record of this number.
+pub fn running(sequence: u64) -> Status {
+    Status {
+        run: None,
+        sequence,
+        state: RunState::Running,
+        done: false,
+        running_info: sequence,
+        interval: Duration::from_secs(60),
+        boot: None,
+        ended: None,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        truncated: Truncated::default(),
+        custom: None,
+        progress: None,
+    }
+}
 
 /// A shared directory and its guest.
 pub trait Store {
